@@ -1,0 +1,154 @@
+"""Frames of one DICOM file as they are stored, compressed or not."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.encaps import generate_frames
+from pydicom.pixels.utils import expand_ybr422
+
+from pipeline.domain import Reason, ScanError
+from pipeline.scans.boundary import check_inflation
+from pipeline.scans.codecs import codec_of, decode_frame, in_parallel
+from pipeline.scans.headers import UNDEFINED_LENGTH, Header, inflate
+from pipeline.scans.pixels import PixelFormat, Stored, clean_bits
+
+NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
+"""Transfer syntaxes whose pixels are not compressed (deflate packs the whole file)."""
+
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+END_OF_IMAGE = b"\xff\xd9"
+"""Last bytes of every JPEG, JPEG-LS and JPEG 2000 stream; decoders fill up what is missing before it with grey."""
+
+
+def stored_frames(header: Header, form: PixelFormat, which: Sequence[int] = (0,)) -> Iterator[Stored]:
+    """Frames of a file in the order asked for, [row, column] or [row, column, 3], unused bits removed.
+
+    Raises:
+        ScanError: truncated, length_mismatch, malformed, too_large, unsupported_transfer_syntax, decoder_crash,
+            timeout.
+    """
+    if is_native(header):
+        frames: Iterator[Stored] = _native(header, form, which)
+    else:
+        frames = _decoded(header, form, which)
+    for frame in frames:
+        yield clean_bits(frame, form)
+
+
+def is_native(header: Header) -> bool:
+    """Whether the file's pixels are not compressed."""
+    return header.transfer_syntax in NATIVE
+
+
+def _native(header: Header, form: PixelFormat, which: Sequence[int]) -> Iterator[Stored]:
+    """Uncompressed frames, read straight into arrays."""
+    dtype = form.dtype.newbyteorder(">" if header.transfer_syntax == BIG_ENDIAN else "<")
+    check_length(header, form)
+    whole = _inflated(header, form) if header.deflated_at else None
+    for index in which:
+        start, count = index * form.frame_bytes, form.frame_bytes
+        if whole is not None:
+            raw = whole[start : start + count]
+        else:
+            raw = np.fromfile(header.path, np.uint8, count, offset=header.pixel_offset + start)
+        if len(raw) < count:
+            raise ScanError(Reason.IO_ERROR, "the file became shorter while it was read")
+        yield _shaped(raw.view(dtype).astype(form.dtype, copy=False), form)
+
+
+def check_length(header: Header, form: PixelFormat) -> None:
+    """Refuse a file whose uncompressed pixels are not all there, or that claims other lengths.
+
+    Raises:
+        ScanError: malformed, truncated, length_mismatch.
+    """
+    expected, length = form.frame_bytes * form.frames, header.pixel_length
+    if length == UNDEFINED_LENGTH:
+        raise ScanError(Reason.MALFORMED, "uncompressed pixels must have a defined length")
+    present = length if header.deflated_at else header.size - header.pixel_offset
+    if present < expected:
+        raise ScanError(Reason.TRUNCATED, f"{expected} bytes of pixels expected, {max(present, 0)} found")
+    if length < expected or length > present:
+        raise ScanError(Reason.LENGTH_MISMATCH, f"{expected} bytes of pixels expected, the file claims {length}")
+
+
+def _inflated(header: Header, form: PixelFormat) -> NDArray[np.uint8]:
+    expected = form.frame_bytes * form.frames
+    end = header.pixel_offset + expected
+    check_inflation(header.size, end)
+    with header.path.open("rb") as file:
+        raw = inflate(file, header.deflated_at, end)
+    if len(raw) < end:
+        raise ScanError(
+            Reason.TRUNCATED, f"{expected} bytes of pixels expected, {len(raw) - header.pixel_offset} found"
+        )
+    return np.frombuffer(raw, np.uint8)[header.pixel_offset :]
+
+
+def _shaped(values: NDArray[Any], form: PixelFormat) -> Stored:
+    if form.photometric == "YBR_FULL_422":
+        values = np.frombuffer(bytearray(expand_ybr422(values.tobytes(), form.allocated)), form.dtype)
+    if form.samples == 1:
+        return values.reshape(form.rows, form.columns)
+    if form.planar == 1 and form.photometric != "YBR_FULL_422":
+        return values.reshape(3, form.rows, form.columns).transpose(1, 2, 0)
+    return values.reshape(form.rows, form.columns, 3)
+
+
+def _decoded(header: Header, form: PixelFormat, which: Sequence[int]) -> Iterator[Stored]:
+    """Compressed frames, decoded several at a time."""
+    codec = codec_of(header.transfer_syntax)
+    if form.floating:
+        raise ScanError(Reason.UNSUPPORTED_PIXELS, "compressed floating-point pixels aren't defined")
+    request = {
+        "codec": codec,
+        "rows": form.rows,
+        "columns": form.columns,
+        "samples": form.samples,
+        "dtype": form.dtype.str,
+        "photometric": form.photometric,
+    }
+    encoded = encoded_frames(header, form.frames)
+    wanted = [encoded[index] for index in which]
+    if codec != "rle" and any(END_OF_IMAGE not in frame[-64:] for frame in wanted):
+        raise ScanError(Reason.TRUNCATED, "a compressed frame has no end")
+    yield from in_parallel(lambda frame: decode_frame(request, frame), wanted)
+
+
+def encoded_frames(header: Header, count: int) -> list[bytes]:
+    """The compressed frames of a file (PS3.5 A.4).
+
+    Raises:
+        ScanError: malformed, truncated.
+    """
+    if header.pixel_length != UNDEFINED_LENGTH:
+        raise ScanError(Reason.MALFORMED, "compressed pixels must come in fragments of undefined total length")
+    with header.path.open("rb") as file:
+        file.seek(header.pixel_offset)
+        raw = file.read()
+    fragments = raw[: _end_of_fragments(raw)]
+    frames = list(generate_frames(fragments, number_of_frames=count))
+    if len(frames) != count:
+        raise ScanError(Reason.MALFORMED, f"{count} frames expected, {len(frames)} found")
+    return frames
+
+
+def _end_of_fragments(raw: bytes) -> int:
+    """Where the sequence of fragments ends, its delimiter included.
+
+    Raises:
+        ScanError: truncated, if a fragment or the delimiter is not all there; malformed for anything else than items.
+    """
+    at = 0
+    while at + 8 <= len(raw):
+        tag, length = raw[at : at + 4], int.from_bytes(raw[at + 4 : at + 8], "little")
+        at += 8
+        if tag == b"\xfe\xff\xdd\xe0":
+            return at
+        if tag != b"\xfe\xff\x00\xe0" or length == UNDEFINED_LENGTH:
+            raise ScanError(Reason.MALFORMED, "the compressed pixels are no sequence of fragments")
+        at += length
+    raise ScanError(Reason.TRUNCATED, "the compressed pixels end early")

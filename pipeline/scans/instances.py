@@ -1,0 +1,239 @@
+"""What the search keeps of a DICOM file: identity, place, and what tells it apart from others at its place."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.uid import UID
+
+from pipeline.domain import Reason, ScanError
+from pipeline.scans.headers import Header
+
+# fmt: off
+SINGLE_MODALITIES = frozenset({
+    "BI", "CR", "DG", "DOC", "DX", "ES", "GM", "HC", "IO", "IVOCT", "IVUS", "LS", "MG", "OCT", "OP", "OPM", "OT",
+    "PX", "RF", "RG", "RTIMAGE", "SC", "SM", "TG", "US", "XA", "XC",
+})
+# fmt: on
+"""Modalities of which each file is a picture of its own, whatever its series."""
+
+SLICE_MODALITIES = frozenset({"CT", "MR", "PT"})
+"""Modalities whose slices are worth nothing without their place."""
+
+DIRECTORY = "1.2.840.10008.1.3.10"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+HUMAN = re.compile(r"homo|human", re.IGNORECASE)
+
+
+class NotAScan(Exception):  # noqa: N818 - no error: a reason to skip
+    """A file that is well but no scan; its text says what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One slice: where it lies, and what tells it apart from others at its place.
+
+    Attributes:
+        orientation: ImageOrientationPatient, None where the slice has no place in the patient.
+        position: ImagePositionPatient in mm, LPS+; None likewise.
+        spacing: Distance between rows, then between columns, in mm; None where unknown.
+        size: Rows, columns.
+        traits: Name -> value of what makes volumes differ: image type, echo, b-value, ...; "" where absent.
+        moments: Name -> number by which volumes follow each other in time; only their order counts.
+        frame: Index in the file.
+    """
+
+    orientation: tuple[float, ...] | None
+    position: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    size: tuple[int, int]
+    traits: tuple[tuple[str, str], ...] = ()
+    moments: tuple[tuple[str, float | None], ...] = ()
+    n_moments: int = 0
+    frame: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One DICOM file.
+
+    Attributes:
+        frames: Number of frames.
+        volumes: Names of the volumes in a multi-frame file ("" for a single one).
+        order: Acquisition and instance number, by which whole volumes follow each other.
+    """
+
+    path: Path
+    plane: Plane
+    sop_uid: str
+    sop_class: str
+    series_uid: str
+    study_uid: str = field(repr=False)
+    patient_id: str = field(repr=False)
+    accession_number: str = field(repr=False)
+    modality: str
+    body_part: str
+    acquired: str = field(repr=False)
+    sex: str = field(repr=False)
+    age: float | None = field(repr=False)
+    manufacturer: str
+    model_name: str
+    transfer_syntax: str
+    frame_of_reference: str
+    image_type: tuple[str, ...]
+    frames: int
+    volumes: tuple[str, ...]
+    order: tuple[int, int]
+    warnings: tuple[str, ...]
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether it calls itself a localizer."""
+        return "LOCALIZER" in self.image_type
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this one file holds many slices: multi-frame, or a Siemens mosaic."""
+        return self.frames > 1 or "MOSAIC" in self.image_type
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the file is a picture of its own, not a slice of a series."""
+        placed = self.plane.position is not None and self.plane.orientation is not None
+        if self.sop_class.startswith(SECONDARY_CAPTURE) or self.modality in SINGLE_MODALITIES:
+            return not self.is_whole or not placed
+        return not placed and not self.is_whole and self.modality not in SLICE_MODALITIES
+
+
+def instance_of(header: Header, volumes: tuple[str, ...] = ("",)) -> Instance:
+    """What the search keeps of a file.
+
+    Raises:
+        NotAScan: If it is a DICOM object without image (report, segmentation, plan, directory ...).
+        ScanError: If an image lacks what every image must have.
+    """
+    _check_is_image(header)
+    if not header.text("SOPInstanceUID"):
+        raise ScanError(Reason.MISSING_ATTRIBUTE, "SOPInstanceUID is missing")
+    if not header.text("SeriesInstanceUID") and header.text("Modality").upper() in SLICE_MODALITIES:
+        raise ScanError(Reason.MISSING_ATTRIBUTE, "SeriesInstanceUID is missing; its slices can't be brought together")
+    species = header.text("PatientSpeciesDescription")
+    if species and not HUMAN.search(species):
+        raise ScanError(Reason.NON_HUMAN, "PatientSpeciesDescription names another species than human")
+    acquired = re.sub(r"\D", "", header.text("StudyDate") or header.text("SeriesDate"))[:8]
+    return Instance(
+        path=header.path,
+        plane=plane_of(header),
+        sop_uid=header.text("SOPInstanceUID"),
+        sop_class=header.text("SOPClassUID"),
+        series_uid=header.text("SeriesInstanceUID"),
+        study_uid=header.text("StudyInstanceUID"),
+        patient_id=header.text("PatientID"),
+        accession_number=header.text("AccessionNumber"),
+        modality=header.text("Modality").upper(),
+        body_part=header.text("BodyPartExamined").upper(),
+        acquired=acquired,
+        sex=header.text("PatientSex").upper(),
+        age=_age(header, acquired),
+        manufacturer=header.text("Manufacturer"),
+        model_name=header.text("ManufacturerModelName"),
+        transfer_syntax=str(header.transfer_syntax),
+        frame_of_reference=header.text("FrameOfReferenceUID"),
+        image_type=header.image_type,
+        frames=header.frames,
+        volumes=volumes,
+        order=(int(header.number("AcquisitionNumber") or 0), int(header.number("InstanceNumber") or 0)),
+        warnings=_warnings(header),
+    )
+
+
+def plane_of(header: Header) -> Plane:
+    """The slice of a single-frame file."""
+    orientation, position = header.numbers("ImageOrientationPatient"), header.numbers("ImagePositionPatient")
+    spacing = header.numbers("PixelSpacing") or header.numbers("ImagerPixelSpacing")
+    return Plane(
+        orientation=orientation if len(orientation) == 6 else None,
+        position=position if len(position) == 3 else None,
+        spacing=spacing if len(spacing) == 2 else None,
+        size=(header.whole("Rows"), header.whole("Columns")),
+        traits=(
+            ("type", "/".join(header.image_type[2:])),
+            ("echo", short(header.number("EchoTime")) or header.text("EchoNumbers")),
+            ("inversion", short(header.number("InversionTime"))),
+            ("b", short(_b_value(header))),
+            ("direction", ",".join(f"{x:.3f}" for x in header.numbers("DiffusionGradientOrientation"))),
+            ("acquisition", header.text("AcquisitionNumber")),
+        ),
+        moments=(
+            ("phase", header.number("TemporalPositionIdentifier")),
+            ("delay", header.number("NominalCardiacTriggerDelayTime")),
+            ("trigger", header.number("TriggerTime")),
+            ("time", _seconds(header.text("AcquisitionTime"))),
+            ("content", _seconds(header.text("ContentTime"))),
+            ("instance", header.number("InstanceNumber")),
+        ),
+        n_moments=int(header.number("NumberOfTemporalPositions") or 0),
+    )
+
+
+def _check_is_image(header: Header) -> None:
+    sop_class = UID(header.text("SOPClassUID"))
+    if header.elements.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY or sop_class == DIRECTORY:
+        raise NotAScan("DICOM directory")
+    known = sop_class.name != sop_class
+    if known and "Image Storage" not in sop_class.name and "US Volume" not in sop_class.name:
+        raise NotAScan(f"DICOM without image ({sop_class.name})")
+    if header.pixel_tag:
+        return
+    if not header.text("Rows") and not known and header.text("Modality"):
+        raise NotAScan("DICOM without image")
+    if header.complete and header.text("Rows"):
+        raise ScanError(Reason.MISSING_ATTRIBUTE, "PixelData is missing")
+    raise ScanError(Reason.TRUNCATED, "the file ends before its pixels")
+
+
+def _warnings(header: Header) -> tuple[str, ...]:
+    codes = []
+    if header.text("SOPClassUID").startswith(SECONDARY_CAPTURE) or header.image_type[:1] == ("DERIVED",):
+        codes.append("derived")
+    if header.text("BurnedInAnnotation").upper() == "YES":
+        codes.append("burned_in")
+    if header.preamble[:2] == b"MZ" or header.preamble[:4] == b"\x7fELF":
+        codes.append("executable_preamble")
+    return tuple(codes)
+
+
+def _age(header: Header, acquired: str) -> float | None:
+    match = re.fullmatch(r"(\d{1,3})([DWMY])", header.text("PatientAge").upper())
+    if match:
+        return round(int(match[1]) * {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}[match[2]], 2)
+    born = re.sub(r"\D", "", header.text("PatientBirthDate"))
+    if len(born) == 8 and len(acquired) == 8:
+        years = (int(acquired) - int(born)) // 10_000
+        return float(years) if 0 <= years <= 130 else None
+    return None
+
+
+def _b_value(header: Header) -> float | None:
+    """The diffusion weighting in s/mm^2: the standard's element, Siemens' (0019,100C), or GE's (0043,1039)."""
+    value = header.number("DiffusionBValue")
+    if value is None and "SIEMENS" in header.text("Manufacturer").upper():
+        value = header.private_number(0x0019100C)
+    if value is None and header.text("Manufacturer").upper().startswith("GE"):
+        value = header.private_number(0x00431039)
+        value = value % 1e5 if value is not None else None  # GE adds 10^9 to mark it
+    return value
+
+
+def _seconds(time: str) -> float | None:
+    """Seconds since midnight of a DICOM time (HHMMSS.FFFFFF)."""
+    digits = time.replace(":", "")
+    if not re.fullmatch(r"\d{6}(\.\d*)?", digits):
+        return None
+    return int(digits[:2]) * 3600 + int(digits[2:4]) * 60 + float(digits[4:])
+
+
+def short(number: float | None) -> str:
+    """A number as it stands in a group's name."""
+    return "" if number is None else f"{number:g}"

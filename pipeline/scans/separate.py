@@ -1,0 +1,168 @@
+"""Which slices of a series belong to one volume: by geometry, echo, b-value, phase. Headers only, no files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from pipeline.domain import Reason, ScanError
+from pipeline.scans.geometry import same_place, slice_normal
+from pipeline.scans.instances import Plane
+
+T = TypeVar("T")
+
+ORIENTATION_TOLERANCE = 1e-3
+"""Largest difference of a direction cosine within one volume."""
+
+SPACING_TOLERANCE = 1e-3
+"""Largest relative difference of PixelSpacing within one volume."""
+
+MINORITY = 4
+"""Slices of another geometry are strays when the rest has at least this many times as many."""
+
+LOCALIZER_ANGLE = 20.0
+"""Degrees between the normals of a series and of strays that are its localizer."""
+
+
+def by_geometry(items: Sequence[T], plane: Callable[[T], Plane]) -> tuple[dict[str, list[T]], list[T]]:
+    """Slices of one series by their geometry (label -> slices), and its localizers.
+
+    The label names what differs, for example "size=64x64"; it is empty where all slices agree.
+
+    Raises:
+        ScanError: mixed_geometry, for a few slices of nearly the same orientation but another grid;
+            bad_geometry, for an orientation that is none.
+    """
+    clusters: list[list[T]] = []
+    for item in items:
+        home = next((c for c in clusters if _alike(plane(c[0]), plane(item))), None)
+        if home is None:
+            clusters.append([item])
+        else:
+            home.append(item)
+    main = max(clusters, key=len)
+    localizers: list[T] = []
+    kept: list[list[T]] = []
+    for cluster in clusters:
+        if cluster is main or len(cluster) * MINORITY > len(main):
+            kept.append(cluster)
+        elif _angle(plane(main[0]), plane(cluster[0])) > LOCALIZER_ANGLE:
+            localizers += cluster
+        else:
+            raise ScanError(
+                Reason.MIXED_GEOMETRY,
+                f"{len(cluster)} of {len(items)} slices have another orientation, spacing or size than the rest",
+            )
+    labels = _geometry_labels([min(map(plane, cluster), key=_geometry) for cluster in kept])
+    return dict(zip(labels, kept, strict=True)), localizers
+
+
+def by_traits(items: Sequence[T], plane: Callable[[T], Plane]) -> dict[str, list[T]]:
+    """Slices of one geometry by volume: label -> slices.
+
+    A property separates volumes only if slices at one and the same place differ in it; what changes only from place
+    to place (acquisition time in a CT, for example) does not. Times count by their order at each place. Slices that
+    nothing tells apart stay together, for `geometry.stack` to refuse or for the reader to find equal.
+    """
+    groups: dict[str, list[T]] = {"": list(items)}
+    for name, _ in plane(items[0]).traits:
+        groups = _split_all(groups, plane, name, _trait_labels)
+    for name, _ in plane(items[0]).moments:
+        groups = _split_all(groups, plane, name, _moment_labels)
+    return groups
+
+
+def volumes_of(items: Sequence[T], plane: Callable[[T], Plane]) -> tuple[dict[str, list[T]], list[T]]:
+    """Slices of one series by volume (label -> slices), and its localizers: `by_geometry`, then `by_traits`."""
+    shapes, localizers = by_geometry(items, plane)
+    volumes = {
+        ";".join(filter(None, (shape, name))): volume
+        for shape, group in shapes.items()
+        for name, volume in by_traits(group, plane).items()
+    }
+    return volumes, localizers
+
+
+def _split_all(
+    groups: Mapping[str, list[T]],
+    plane: Callable[[T], Plane],
+    name: str,
+    label: Callable[[list[list[Plane]], str], dict[int, str]],
+) -> dict[str, list[T]]:
+    """Each group split by the labels that `label` gives to its planes (by id); groups without repeated places stay."""
+    result: dict[str, list[T]] = {}
+    for old, items in groups.items():
+        planes = [plane(item) for item in items]
+        places = [[planes[i] for i in place] for place in same_place([p.position or (0, 0, 0) for p in planes])]
+        labels = label(places, name) if len(places) < len(planes) else {}
+        for item, itsplane in zip(items, planes, strict=True):
+            new = ";".join(filter(None, (old, labels.get(id(itsplane), ""))))
+            result.setdefault(new, []).append(item)
+    return result
+
+
+def _trait_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
+    values = [[dict(plane.traits).get(name, "") for plane in place] for place in places]
+    if all(len(set(here)) == 1 for here in values):
+        return {}
+    return {
+        id(p): f"{name}={v}"
+        for place, here in zip(places, values, strict=True)
+        for p, v in zip(place, here, strict=True)
+    }
+
+
+def _moment_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
+    """Labels t0, t1, ... by the order at each place; none unless each place has equally many, distinct times."""
+    count = len(places[0])
+    labels: dict[int, str] = {}
+    for place in places:
+        times = [dict(plane.moments).get(name) for plane in place]
+        known = [time for time in times if time is not None]
+        if len(place) != count or len(set(known)) != count:
+            return {}
+        if name == "instance" and place[0].n_moments != count:
+            return {}  # instance numbers alone are no proof of several time points
+        ranks = {time: rank for rank, time in enumerate(sorted(known))}
+        labels.update({id(plane): f"t{ranks[time]}" for plane, time in zip(place, known, strict=True)})
+    return labels
+
+
+def _alike(a: Plane, b: Plane) -> bool:
+    if _geometry(a) == _geometry(b):
+        return True
+    if a.size != b.size or (a.spacing is None) != (b.spacing is None):
+        return False
+    if a.spacing and b.spacing and not np.allclose(a.spacing, b.spacing, rtol=SPACING_TOLERANCE, atol=0):
+        return False
+    difference = np.subtract(a.orientation or (0,) * 6, b.orientation or (0,) * 6)
+    return bool(np.abs(difference).max() <= ORIENTATION_TOLERANCE)
+
+
+def _angle(a: Plane, b: Plane) -> float:
+    """Degrees between two slices' normals, 0 to 90."""
+    if a.orientation is None or b.orientation is None:
+        return 0.0
+    cosine = abs(float(slice_normal(a.orientation) @ slice_normal(b.orientation)))
+    return float(np.degrees(np.arccos(min(cosine, 1.0))))
+
+
+def _geometry(plane: Plane) -> tuple[tuple[float, ...], ...]:
+    return (plane.size, plane.spacing or (), plane.orientation or ())
+
+
+def _geometry_labels(planes: list[Plane]) -> list[str]:
+    """What differs among the planes, in words that don't depend on their order."""
+    parts = [
+        (
+            f"size={plane.size[1]}x{plane.size[0]}",
+            "spacing=" + ",".join(f"{value:.4g}" for value in plane.spacing or ()),
+            "orientation=" + ",".join(f"{value:.3f}" for value in plane.orientation or ()),
+        )
+        for plane in planes
+    ]
+    varying = [i for i in range(3) if len({part[i] for part in parts}) > 1]
+    labels = [";".join(part[i] for i in varying) for part in parts]
+    if len(set(labels)) < len(labels):
+        raise ScanError(Reason.MIXED_GEOMETRY, "slices of one series differ slightly in orientation or spacing")
+    return labels

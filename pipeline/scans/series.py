@@ -1,0 +1,177 @@
+"""DICOM files -> Scans: copies merged, patients kept apart, localizers set aside, one Scan a volume."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from os.path import commonpath
+from pathlib import Path
+
+from pipeline.domain import Reason, Rejection, Scan, ScanError
+from pipeline.scans.instances import SLICE_MODALITIES, Instance, Plane
+from pipeline.scans.separate import volumes_of
+
+Fingerprint = Callable[[Path], str]
+"""Gives equal texts for files with equal pixels."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What a folder holds, while it is being put together."""
+
+    scans: list[Scan] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def scan_id_of(*parts: str) -> str:
+    """16 hex digits of the SHA-256 of the parts that are not empty, joined by "|" (file names as their raw bytes).
+
+    * slices of a DICOM series: SeriesInstanceUID, group: "1.2.3" or "1.2.3|echo=30"
+    * a DICOM file that is a picture of its own (CR, DX, MG, US, SC ...): SOPInstanceUID
+    * other files: path relative to SCANS with "/", size in bytes, group: "site/scan.nii.gz|31415|t0"
+    """
+    text = "|".join(part for part in parts if part)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def assemble(instances: Iterable[Instance], fingerprint: Fingerprint) -> Found:
+    """The Scans in DICOM files (in any order), and what was refused or set aside.
+
+    Args:
+        instances: Every image file that was found.
+        fingerprint: Compares pixels; called only for files that share a SOPInstanceUID.
+    """
+    found = Found()
+    series: dict[str, list[Instance]] = defaultdict(list)
+    for instance in sorted(instances, key=lambda one: one.path):
+        series[instance.series_uid or instance.sop_uid].append(instance)
+    for members in series.values():
+        try:
+            _assemble_series(members, fingerprint, found)
+        except ScanError as error:
+            found.rejections.append(_rejection(members, error))
+    return found
+
+
+def _assemble_series(members: list[Instance], fingerprint: Fingerprint, found: Found) -> None:
+    if len({(one.patient_id, one.study_uid) for one in members}) > 1:
+        raise ScanError(
+            Reason.MIXED_PATIENTS,
+            "files of one SeriesInstanceUID name different patients or studies; separate them, then try again",
+        )
+    members, aliases = _without_copies(members, fingerprint, found)
+    singles = [one for one in members if one.is_single]
+    for single in singles:
+        found.scans.append(_scan([single], aliases, "", single.sop_uid))
+    wholes = [one for one in members if one.is_whole and not one.is_single]
+    for name, whole in _whole_names(wholes).items():
+        for volume in whole.volumes:
+            found.scans.append(_scan([whole], aliases, ";".join(filter(None, (name, volume)))))
+    slices = [one for one in members if not one.is_single and not one.is_whole]
+    if slices:
+        _assemble_slices(slices, aliases, found, bool(wholes))
+
+
+def _assemble_slices(slices: list[Instance], aliases: dict[str, list[Path]], found: Found, prefixed: bool) -> None:
+    if len(slices) > 1 and any(one.plane.position is None or one.plane.orientation is None for one in slices):
+        raise ScanError(
+            Reason.NO_GEOMETRY,
+            f"{len(slices)} slices, of which some lack ImagePositionPatient or ImageOrientationPatient; "
+            "their order and distance can't be known",
+        )
+    plain = [one for one in slices if not one.is_localizer]
+    strays = [one for one in slices if one.is_localizer] if plain else []
+    volumes, oriented = volumes_of(plain or slices, _plane)
+    strays += oriented
+    for stray in strays:
+        found.skipped.extend((path, "localizer") for path in (stray.path, *aliases[stray.sop_uid]))
+    for name, volume in volumes.items():
+        if len({one.frame_of_reference for one in volume} - {""}) > 1:
+            raise ScanError(Reason.MIXED_GEOMETRY, "slices of one series name different frames of reference")
+        label = ";".join(filter(None, ("slices" if prefixed else "", name)))
+        found.scans.append(_scan(volume, aliases, label, warnings=("localizer_dropped",) if strays else ()))
+
+
+def _plane(instance: Instance) -> Plane:
+    return instance.plane
+
+
+def _without_copies(
+    members: list[Instance], fingerprint: Fingerprint, found: Found
+) -> tuple[list[Instance], dict[str, list[Path]]]:
+    """One instance a SOPInstanceUID, and the paths of its copies; pictures whose copies differ are refused alone.
+
+    Raises:
+        ScanError: conflicting_slices, if copies of a slice differ; the fingerprint's own errors.
+    """
+    by_uid: dict[str, list[Instance]] = defaultdict(list)
+    for one in members:
+        by_uid[one.sop_uid].append(one)
+    for uid, copies in list(by_uid.items()):
+        try:
+            _check_copies(copies, fingerprint)
+        except ScanError as error:
+            if not all(one.is_single for one in copies):
+                raise
+            found.rejections.append(_rejection(copies, error))
+            del by_uid[uid]
+    aliases = defaultdict(list, {uid: [one.path for one in copies[1:]] for uid, copies in by_uid.items()})
+    return [copies[0] for copies in by_uid.values()], aliases
+
+
+def _check_copies(copies: list[Instance], fingerprint: Fingerprint) -> None:
+    if len(copies) > 1 and len({fingerprint(one.path) for one in copies}) > 1:
+        raise ScanError(
+            Reason.CONFLICTING_SLICES,
+            f"{len(copies)} files share one SOPInstanceUID but hold different pixels; keep the right one",
+        )
+
+
+def _whole_names(wholes: Sequence[Instance]) -> dict[str, Instance]:
+    """Files that are volumes of their own: "" for one, "t0", "t1", ... in their order, else named by their UID."""
+    if len(wholes) == 1:
+        return {"": wholes[0]}
+    if len({one.order for one in wholes}) == len(wholes):
+        return {f"t{i}": one for i, one in enumerate(sorted(wholes, key=lambda one: one.order))}
+    return {f"file={scan_id_of(one.sop_uid)[:8]}": one for one in wholes}
+
+
+def _scan(
+    volume: Sequence[Instance],
+    aliases: dict[str, list[Path]],
+    group: str,
+    sop_uid: str = "",
+    warnings: tuple[str, ...] = (),
+) -> Scan:
+    first = volume[0]
+    paths = tuple(one.path for one in volume)
+    alone = len(paths) == 1
+    if alone and first.plane.position is None and first.modality in SLICE_MODALITIES and not first.is_whole:
+        warnings += ("no_geometry",)
+    return Scan(
+        scan_id=scan_id_of(sop_uid) if sop_uid else scan_id_of(first.series_uid or first.sop_uid, group),
+        path=first.path if alone else Path(commonpath([path.parent for path in paths])),
+        paths=paths,
+        kind="dicom",
+        aliases=tuple(path for one in volume for path in aliases[one.sop_uid]),
+        patient_id=first.patient_id,
+        accession_number=first.accession_number,
+        study_uid=first.study_uid,
+        series_uid=first.series_uid,
+        modality=first.modality,
+        body_part=first.body_part,
+        acquired=first.acquired,
+        group=group,
+        sex=first.sex,
+        age=first.age,
+        manufacturer=first.manufacturer,
+        model_name=first.model_name,
+        warnings=tuple(dict.fromkeys((*(code for one in volume for code in one.warnings), *warnings))),
+    )
+
+
+def _rejection(members: Sequence[Instance], error: ScanError) -> Rejection:
+    paths = tuple(one.path for one in members)
+    folder = Path(commonpath([path.parent for path in paths])) if len(paths) > 1 else paths[0]
+    return Rejection(folder, error.reason, error.detail, scan_id_of(members[0].series_uid or members[0].sop_uid), paths)

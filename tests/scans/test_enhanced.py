@@ -1,0 +1,128 @@
+"""Multi-frame files: each frame in its place and unit, several volumes kept apart; mosaics cut into slices."""
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import EnhancedMRImageStorage
+
+from pipeline.domain import ScanError
+from pipeline.scans.enhanced import tiles_of, unpack
+from pipeline.scans.find import find_scans, read_volume
+from tests.scans.phantoms import AXIAL, ORIGIN, SPACING, STEP, dicom, pixels, series, write
+
+
+def item(**values):
+    ds = Dataset()
+    for keyword, value in values.items():
+        setattr(ds, keyword, value)
+    return Sequence([ds])
+
+
+def enhanced(path, change=lambda ds: None, frame=lambda group, k: None, frames=6, sop_uid=None):
+    """The classic phantom as one enhanced file, its frames in reverse order."""
+    stored = pixels(frames)[::-1]
+    ds = dicom(stored[0], (0, 0, 0))
+    del ds.ImagePositionPatient, ds.ImageOrientationPatient, ds.PixelSpacing, ds.RescaleSlope, ds.RescaleIntercept
+    ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.SOPClassUID = "1.2", "1.2.3", EnhancedMRImageStorage
+    ds.NumberOfFrames, ds.PixelData = frames, stored.tobytes()
+    shared, each = Dataset(), []
+    shared.PlaneOrientationSequence = item(ImageOrientationPatient=list(AXIAL))
+    shared.PixelMeasuresSequence = item(PixelSpacing=list(SPACING), SliceThickness=9)
+    for index in range(frames):
+        k = frames - 1 - index
+        group = Dataset()
+        group.PlanePositionSequence = item(ImagePositionPatient=[*ORIGIN[:2], ORIGIN[2] + STEP * k])
+        group.PixelValueTransformationSequence = item(RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU")
+        frame(group, k)
+        each.append(group)
+    ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = Sequence([shared]), Sequence(each)
+    if sop_uid:
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = sop_uid
+    change(ds)
+    return write(ds, path)
+
+
+def test_an_enhanced_file_equals_the_classic_series(tmp_path):
+    classic, multi = read_volume(series(tmp_path / "classic")), read_volume(enhanced(tmp_path / "multi.dcm"))
+    np.testing.assert_array_equal(multi.voxels, classic.voxels)
+    np.testing.assert_allclose(multi.affine, classic.affine, atol=1e-9)
+    assert (multi.unit, multi.warnings) == ("HU", ())
+
+
+def test_each_frame_has_its_own_rescale(tmp_path):
+    def frame(group, k):
+        group.PixelValueTransformationSequence[0].RescaleSlope = k + 1
+
+    volume = read_volume(enhanced(tmp_path / "a.dcm", frame=frame))
+    for k in range(6):
+        np.testing.assert_array_equal(volume.voxels[::-1, ::-1, k].T, pixels()[k] * (k + 1.0) - 1024)
+
+
+def echoes(group, k):
+    group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k // 2]
+    group.MREchoSequence = item(EffectiveEchoTime=[10.0, 20.0][k % 2])
+
+
+def phases(group, k):
+    group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k % 3]
+    group.FrameContentSequence = item(TemporalPositionIndex=k // 3 + 1)
+
+
+@pytest.mark.parametrize(("frame", "names"), [(echoes, {"echo=10", "echo=20"}), (phases, {"t0", "t1"})])
+def test_several_volumes_in_one_file_are_several_scans(tmp_path, frame, names):
+    path = enhanced(tmp_path / "a.dcm", frame=frame)
+    scans, _ = find_scans(path)
+    assert {scan.group for scan in scans} == names
+    seen = {scan.group: read_volume(scan) for scan in scans}
+    assert all(volume.shape == (10, 8, 3) for volume in seen.values())
+    first = pixels()[::2, 0, 0] if frame is echoes else pixels()[:3, 0, 0]
+    np.testing.assert_array_equal(seen[min(names)].voxels[-1, -1], first - 1024.0)
+    with pytest.raises(ScanError, match="ambiguous_volume"):
+        read_volume(path)
+
+
+def test_several_files_of_one_series_are_numbered_in_their_order(tmp_path):
+    for number in (2, 1):
+        enhanced(tmp_path / f"{number}.dcm", lambda ds, number=number: setattr(ds, "InstanceNumber", number), phases)
+    scans, _ = find_scans(tmp_path)
+    assert {(scan.path.name, scan.group) for scan in scans} == {
+        ("1.dcm", "t0;t0"),
+        ("1.dcm", "t0;t1"),
+        ("2.dcm", "t1;t0"),
+        ("2.dcm", "t1;t1"),
+    }
+    for scan in scans:
+        assert read_volume(scan).voxels.min() == pixels()[3 * int(scan.group[-1])].min() - 1024.0
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda ds: delattr(ds, "PerFrameFunctionalGroupsSequence"), "no_geometry: the frames of this file"),
+        (lambda ds: delattr(ds.PerFrameFunctionalGroupsSequence[2], "PlanePositionSequence"), "no_geometry: frame 3"),
+        (lambda ds: ds.PerFrameFunctionalGroupsSequence.pop(), "malformed: 6 frames announced, 5 described"),
+        (lambda ds: setattr(ds, "PixelData", ds.PixelData[:-2]), "truncated: 960 bytes of pixels expected"),
+        (lambda ds: delattr(ds.SharedFunctionalGroupsSequence[0], "PixelMeasuresSequence"), "no_spacing"),
+    ],
+)
+def test_frames_that_cannot_be_trusted_are_refused(tmp_path, change, reason):
+    with pytest.raises(ScanError, match=reason):
+        read_volume(enhanced(tmp_path / "a.dcm", change))
+
+
+def test_a_mosaic_is_cut_row_by_row():
+    picture = np.arange(36, dtype=np.float32).reshape(6, 6)
+    slices = unpack(picture, 3)
+    assert slices.shape == (3, 3, 3)
+    np.testing.assert_array_equal(slices[1], picture[:3, 3:])
+    np.testing.assert_array_equal(slices[2], picture[3:, :3])
+    assert [tiles_of(count) for count in (1, 4, 5, 35)] == [1, 2, 3, 6]
+    with pytest.raises(ScanError, match="bad_dimensions: a mosaic of 5 slices"):
+        unpack(picture[:5], 5)
+
+
+def test_a_mosaic_without_its_description_is_refused(tmp_path):
+    folder = series(tmp_path, lambda ds, k: setattr(ds, "ImageType", ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), slices=1)
+    with pytest.raises(ScanError, match="no_geometry: the mosaic does not say"):
+        read_volume(folder)

@@ -1,0 +1,132 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.domain import Reason, ScanError, UsageError
+from pipeline.scans.isolated import Finished, run_isolated
+from tests.scoring.ills import behave
+
+
+def outcomes(items: list[str], workers: int = 2, time_limit_s: float = 30) -> dict[str, str | Reason]:
+    done: list[Finished[str, str]] = list(run_isolated(items, behave, workers, time_limit_s))
+    assert sorted(f.item for f in done) == sorted(items)
+    assert all(f.seconds >= 0 for f in done)
+    return {f.item: f.result.reason if isinstance(f.result, ScanError) else f.result for f in done}
+
+
+def test_every_item_gives_one_result() -> None:
+    items = [f"item {n}" for n in range(50)]
+    assert outcomes(items) == {item: item.upper() for item in items}
+
+
+def test_no_items_start_no_process() -> None:
+    assert outcomes([]) == {}
+
+
+def test_one_that_crashes_or_fails_costs_one_row() -> None:
+    ill = {
+        "segfault": Reason.DECODER_CRASH,
+        "exit": Reason.DECODER_CRASH,
+        "memory": Reason.TOO_LARGE,
+        "refuse": Reason.BLANK,
+        "fault": Reason.FAULT,
+    }
+    good = [f"item {n}" for n in range(6)]
+    expected = {**ill, **{item: item.upper() for item in good}}
+    assert outcomes([*good[:2], *ill, *good[2:]]) == expected
+
+
+def test_one_that_hangs_costs_its_time_limit_and_one_row() -> None:
+    started = time.monotonic()
+    found = outcomes(["hang", "a", "hang in C", "b", "c"], time_limit_s=1)
+    assert found == {"hang": Reason.TIMEOUT, "hang in C": Reason.TIMEOUT, "a": "A", "b": "B", "c": "C"}
+    assert time.monotonic() - started < 40
+
+
+def test_what_a_child_has_started_ends_with_it(tmp_path: Path) -> None:
+    assert list(outcomes([f"leave a child and hang:{tmp_path / 'pid'}"], time_limit_s=1).values()) == [Reason.TIMEOUT]
+    pid, deadline = int((tmp_path / "pid").read_text()), time.monotonic() + 10
+    while _alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(pid)
+
+
+def test_details_say_what_happened_and_quote_nothing() -> None:
+    found = {f.item: f.result for f in run_isolated(["segfault", "exit", "fault", "memory"], behave)}
+    assert "signal 11" in str(found["segfault"])
+    assert "exit code 3" in str(found["exit"])
+    assert "KeyError" in str(found["fault"])
+    assert "GiB" in str(found["memory"])
+    assert "DOE" not in str(found)
+
+
+def test_what_readers_print_is_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+    assert outcomes(["noise"], workers=1) == {"noise": "NOISE"}
+    captured = capfd.readouterr()
+    assert "DOE" not in captured.out + captured.err
+
+
+def test_a_consumer_that_takes_its_time_refuses_nobody() -> None:
+    results = []
+    for finished in run_isolated(["big:1", "big:2", "a", "b"], behave, workers=2, time_limit_s=1):
+        time.sleep(1.2)
+        results.append(finished.result)
+    assert not [r for r in results if isinstance(r, ScanError)]
+
+
+def test_children_load_no_torch() -> None:
+    assert "torch" not in str(outcomes(["modules"])["modules"]).split()
+    imports = "import sys, pipeline.score, pipeline.scans.isolated, pipeline.model.preprocess"
+    code = f"{imports}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_child_that_cannot_start_blames_no_scan() -> None:
+    with pytest.raises(UsageError, match="can't start"):
+        list(run_isolated(["a"], Unloadable()))
+
+
+class Unloadable:
+    """Work that a child can't load."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (9,)
+
+    def __call__(self, item: str) -> str:
+        return item
+
+
+def test_children_end_with_the_parent() -> None:
+    code = (
+        "from tests.scoring.ills import behave\n"
+        "from pipeline.scans.isolated import run_isolated\n"
+        "if __name__ == '__main__':\n"
+        "    for done in run_isolated(['a', 'b', 'hang', 'hang'], behave, 2, 600): print(done.item, flush=True)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert {parent.stdout.readline().strip(), parent.stdout.readline().strip()} == {"a", "b"}
+        children = _children(parent.pid)
+        assert len(children) >= 2
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while any(_alive(child) for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [child for child in children if _alive(child)]
+
+
+def _children(pid: int) -> list[int]:
+    listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
+    return [int(line) for line in listing.stdout.split()]
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and that nobody has asked for its exit code does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
