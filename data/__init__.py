@@ -1,0 +1,1 @@
+"""Embedded demo scans and public data sets."""
