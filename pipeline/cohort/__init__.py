@@ -1,0 +1,1 @@
+"""Scans and labels -> train, tune and test, split by patient."""
