@@ -1,0 +1,1 @@
+"""Tables of predictions and labels -> Evaluation: pure numbers, no images."""

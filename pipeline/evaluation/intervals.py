@@ -1,0 +1,209 @@
+"""Confidence intervals that respect that scans of one patient are not independent.
+
+One scan a patient: DeLong on the logit scale for the AUROC, Wilson for proportions. Patients with several scans: the
+bootstrap draws whole patients. Every other metric is bootstrapped, by patient, in both cases.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NotRequired, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata
+from scipy.stats import t as student
+
+Array: TypeAlias = NDArray[np.float64]
+Groups: TypeAlias = NDArray[np.intp]
+"""The patient of each scan, numbered 0 .. n-1."""
+
+CELLS = 4_000_000
+"""Weights held at once: keeps the bootstrap below about 200 MB whatever the number of scans."""
+Scale: TypeAlias = Literal["logit", "atanh", "log", "linear"]
+LOWEST: dict[Scale, float] = {"logit": 0.0, "atanh": -1.0, "log": 0.0, "linear": -np.inf}
+HIGHEST: dict[Scale, float] = {"logit": 1.0, "atanh": 1.0, "log": np.inf, "linear": np.inf}
+
+ENOUGH = 0.5
+"""An interval needs at least this share of resamples in which the metric is defined."""
+
+
+class Measure(TypedDict):
+    """A metric as it stands in evaluation.json; an undefined one has null for value, and a reason."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    method: str
+    n: int
+    reason: NotRequired[str]
+
+
+def measure(value: float, low: float, high: float, level: float, method: str, n: int) -> Measure:
+    """A defined metric with its interval."""
+    return {
+        "value": float(value),
+        "low": float(low),
+        "high": float(high),
+        "level": level,
+        "method": method,
+        "n": int(n),
+    }
+
+
+def without_interval(value: float, level: float, n: int, reason: str) -> Measure:
+    """A defined metric whose interval is not."""
+    return {
+        "value": float(value),
+        "low": None,
+        "high": None,
+        "level": level,
+        "method": "none",
+        "n": int(n),
+        "reason": reason,
+    }
+
+
+def undefined(level: float, n: int, reason: str) -> Measure:
+    """A metric that can't be computed, and why."""
+    return {"value": None, "low": None, "high": None, "level": level, "method": "none", "n": int(n), "reason": reason}
+
+
+def z_of(level: float) -> float:
+    """The standard normal quantile of a two-sided interval."""
+    return float(norm.ppf((1 + level) / 2))
+
+
+def wilson(successes: float, n: float, level: float) -> tuple[float, float]:
+    """Score interval of a proportion (Wilson 1927), inside [0, 1] and honest at 0 and n."""
+    z2 = z_of(level) ** 2
+    centre, half = successes + z2 / 2, np.sqrt(z2 * (successes * (n - successes) / n + z2 / 4))
+    return max(0.0, float((centre - half) / (n + z2))), min(1.0, float((centre + half) / (n + z2)))
+
+
+def auroc_parts(y: Array, p: Array) -> Array:
+    """Structural components (DeLong 1988): for a positive the share of negatives below it, and the reverse; ties half.
+
+    The mean over the positives, and that over the negatives, is the AUROC. By mid-ranks (Sun and Xu 2014).
+    """
+    truth = y == 1
+    m, n = int(truth.sum()), int((~truth).sum())
+    ranks, parts = rankdata(p), np.empty(len(p))
+    parts[truth] = (ranks[truth] - rankdata(p[truth])) / n
+    parts[~truth] = 1 - (ranks[~truth] - rankdata(p[~truth])) / m
+    return parts
+
+
+def auroc_covariance(y: Array, parts: Array, patients: Groups) -> Array:
+    """Covariance of the AUROCs of several predictions of the same scans, clustered by patient (Obuchowski 1997).
+
+    With one scan a patient this is DeLong's estimate.
+
+    Args:
+        y: 0 or 1 a scan.
+        parts: `auroc_parts` of each prediction: [scan, prediction].
+        patients: The patient of each scan.
+    """
+    total = np.zeros((parts.shape[1], parts.shape[1]))
+    influence = np.zeros((int(patients.max()) + 1, parts.shape[1]))
+    sides = []
+    for side in (y == 1, y == 0):
+        centred = parts[side] - parts[side].mean(axis=0)
+        sums = np.zeros_like(influence)
+        np.add.at(sums, patients[side], centred / side.sum())
+        patients_here = len(np.unique(patients[side]))
+        total += sums.T @ sums * (patients_here / max(patients_here - 1, 1))
+        sides.append(sums)
+    cross = sides[0].T @ sides[1]
+    everyone = len(np.unique(patients))
+    return np.asarray(total + (cross + cross.T) * (everyone / max(everyone - 1, 1)))
+
+
+def auroc_interval(
+    value: float, variance: float, positives: int, negatives: int, level: float
+) -> tuple[float, float, str]:
+    """Low, high and method for an AUROC with its variance.
+
+    On the logit scale, which keeps it inside (0, 1) and near its level in small samples (Pepe 2003). Where all pairs
+    are in order, or a class has a single patient, the variance says nothing: there Newcombe's score interval (2006,
+    method 5) takes over.
+
+    Args:
+        positives: Patients that count as positive; `negatives` alike (used by the score interval only).
+    """
+    spread = value * (1 - value)
+    if spread <= 0 or variance <= 1e-15 or min(positives, negatives) < 2:
+        return *newcombe(value, positives, negatives, level), "Newcombe score"
+    centre, half = logit(value), z_of(level) * np.sqrt(variance) / spread
+    return float(expit(centre - half)), float(expit(centre + half)), "DeLong, logit scale"
+
+
+def newcombe(value: float, positives: int, negatives: int, level: float) -> tuple[float, float]:
+    """Score interval of an AUROC (Newcombe, Statistics in Medicine 2006;25:559, method 5)."""
+    z, size = z_of(level), (positives + negatives) / 2
+
+    def gap(theta: float) -> float:
+        pairs = 2 * size - 1 - 3 * (size - 1) / ((2 - theta) * (1 + theta))
+        return float((value - theta) ** 2 - z**2 * theta * (1 - theta) * pairs / (positives * negatives))
+
+    low = 0.0 if value <= 0 else float(brentq(gap, 0.0, value - 1e-9))
+    high = 1.0 if value >= 1 else float(brentq(gap, value + 1e-9, 1.0))
+    return low, high
+
+
+def resampled(statistic: Callable[[Array], Array], patients: Groups, resamples: int, seed: int) -> Array:
+    """A statistic under resamples of whole patients: [resample, metric].
+
+    Args:
+        statistic: From weights [resample, scan] to values [resample, metric].
+        patients: The patient of each scan; numbered in an order that does not hang on the rows' order.
+        resamples: How often to draw.
+        seed: Same seed, same patients: same draws.
+    """
+    return np.concatenate(
+        [statistic(counts[:, patients]) for counts in draws(int(patients.max()) + 1, len(patients), resamples, seed)]
+    )
+
+
+def draws(patients: int, scans: int, resamples: int, seed: int) -> Iterator[Array]:
+    """How often each patient was drawn, in pieces: [resample, patient]."""
+    rng = np.random.default_rng(seed)
+    step = max(1, CELLS // max(scans, patients))
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(0, patients, size=(rows, patients)) + np.arange(rows)[:, None] * patients
+        yield np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
+
+
+def bootstrap_interval(
+    value: float, drawn: Array, groups: int, level: float, scale: Scale
+) -> tuple[float, float] | None:
+    """Interval from the spread of the resampled values; None where they have none, or too many are undefined.
+
+    The bootstrap's standard error with Student's quantile, on a scale where the metric has no bounds. In simulations of
+    30 to 100 patients this covers nearer to its level than percentiles, which are too narrow there (tests/evaluation).
+
+    Args:
+        value: The metric itself.
+        drawn: The metric in each resample, NaN where undefined.
+        groups: Patients that the metric rests on; one less is the number of degrees of freedom.
+        level: Confidence level.
+        scale: "logit" for 0 to 1, "atanh" for -1 to 1, "log" for positive values, "linear" for differences.
+    """
+    finite = drawn[np.isfinite(drawn)]
+    if groups < 2 or len(finite) < max(2.0, ENOUGH * len(drawn)) or np.ptp(finite) == 0:
+        return None
+    if value <= LOWEST[scale] or value >= HIGHEST[scale]:
+        return None
+    half = float(student.ppf((1 + level) / 2, groups - 1)) * float(finite.std(ddof=1))
+    if scale == "logit":
+        centre, half = float(logit(value)), half / (value * (1 - value))
+        return float(expit(centre - half)), float(expit(centre + half))
+    if scale == "atanh":
+        centre, half = float(np.arctanh(value)), half / (1 - value**2)
+        return float(np.tanh(centre - half)), float(np.tanh(centre + half))
+    if scale == "log":
+        factor = float(np.exp(half / value))
+        return value / factor, value * factor
+    return value - half, value + half

@@ -1,0 +1,172 @@
+"""The table that every evaluation starts from: one row a scan, checked before a number is computed.
+
+Columns: scan_id, patient, split, fold, status, y_<finding> ..., p_<finding> ..., and subgroup columns. Messages name
+lines and counts, never the values of identifiers: in a user's own table they may be names.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.domain import UsageError
+from pipeline.files import original_cell
+
+NO_SUBGROUP = frozenset({
+    "scan_id", "patient", "patient_id", "accession_number", "study_uid", "series_uid", "path", "split", "fold",
+    "status", "reason", "detail", "warnings", "uncertainty", "spread", "in_distribution", "model", "seconds",
+    "study_date", "content_sha256", "member",
+})  # fmt: skip
+"""Columns that identify or describe a row instead of grouping scans."""
+NO_SPLIT = "(no split)"
+"""Where rows go whose split is empty, while others have one (no label, no split): they are not evaluated."""
+LISTED = 8
+"""Lines named in one message; the rest are counted."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file as text columns, empty cells as ""; comma or semicolon, UTF-8 with or without a byte-order mark.
+
+    Raises:
+        UsageError: If it can't be read, is not UTF-8, or holds no rows.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not UTF-8 text; save it as CSV (UTF-8)") from None
+    except OSError as error:
+        raise UsageError(f"{path}: can't be read ({error.strerror}); expected a CSV file") from None
+    header = text.partition("\n")[0]
+    separator = ";" if ";" in header and "," not in header else ","
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row]
+    except csv.Error as error:
+        raise UsageError(f"{path}: is no table ({error}); expected CSV with a header line") from None
+    names = [name.strip() for name in rows[0]] if rows else []
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    uneven = sum(len(row) != len(names) for row in rows)
+    problems = [f"columns that appear twice: {', '.join(doubled)}"] if doubled else []
+    problems += [f"{uneven} line(s) do not have {len(names)} cells as the header has"] if uneven else []
+    problems += [] if len(rows) > 1 else ["no rows under a header line"]
+    if problems:
+        raise UsageError(f"{path}: {'; '.join(problems)}")
+    return pd.DataFrame([[original_cell(cell.strip()) for cell in row] for row in rows[1:]], columns=names, dtype=str)
+
+
+def findings_of(columns: Iterable[str]) -> list[str]:
+    """The findings that a table predicts, from its p_<finding> columns."""
+    return [column.removeprefix("p_") for column in columns if column.startswith("p_")]
+
+
+def subgroup_columns(table: pd.DataFrame) -> list[str]:
+    """Columns whose values group scans: all that are neither known, a label, nor a prediction."""
+    return [c for c in table.columns if c not in NO_SUBGROUP and not c.startswith(("p_", "y_", "positive_", "Unnamed"))]
+
+
+def check_predictions(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """The table with numbers as numbers and every default column, sorted by scan_id: row order means nothing.
+
+    Args:
+        table: Text columns, as `read_table` gives them.
+        source: Names the table in messages.
+
+    Raises:
+        UsageError: Listing every problem.
+    """
+    found = findings_of(table.columns)
+    problems = [] if "scan_id" in table.columns else ["no column scan_id"]
+    problems += [] if found else ["no column p_<finding>"]
+    problems += [f"p_{f} has no label column y_{f}" for f in found if f"y_{f}" not in table.columns]
+    if problems:
+        raise UsageError(f"{source} can't be evaluated:\n" + "\n".join(f"  {p}" for p in problems))
+    table = with_defaults(table)
+    ok = table["status"] == "ok"
+    problems += _identifiers(table)
+    for finding in found:
+        p, y, positive = f"p_{finding}", f"y_{finding}", f"positive_{finding}"
+        problems += number_problems(table, p, ok, "a probability from 0 to 1", lambda v: (v >= 0) & (v <= 1))
+        problems += number_problems(table, y, table[y] != "", "0, 1 or empty", lambda v: v.isin([0, 1]))
+        table[p], table[y] = as_numbers(table[p]), as_numbers(table[y])
+        if positive in table.columns:
+            table[positive] = _as_flags(table[positive])
+            missing = _lines(ok & table[positive].isna())
+            problems += (
+                [f"{positive}: expected true or false for every scan, found something else in {missing}"]
+                if missing
+                else []
+            )
+    if problems:
+        raise UsageError(f"{source} can't be evaluated:\n" + "\n".join(f"  {p}" for p in problems))
+    return table.sort_values("scan_id", kind="stable").reset_index(drop=True)
+
+
+def with_defaults(table: pd.DataFrame) -> pd.DataFrame:
+    """A copy with status, split, fold and patient where left out; a scan without a patient is its own patient."""
+    table = table.copy()
+    for column, default in (("status", "ok"), ("split", "all"), ("fold", "")):
+        if column not in table.columns:
+            table[column] = default
+    if "patient" not in table.columns:
+        table["patient"] = table["patient_id"] if "patient_id" in table.columns else ""
+    table["split"] = table["split"].replace("", NO_SPLIT)
+    table["patient"] = table["patient"].where(table["patient"] != "", "scan " + table["scan_id"])
+    return table
+
+
+def _identifiers(table: pd.DataFrame) -> list[str]:
+    problems = []
+    held_out = table[table["split"] != "train"]
+    if empty := _lines(table["scan_id"] == ""):
+        problems.append(f"scan_id: empty in {empty}")
+    if doubled := _lines(table.index.isin(held_out.index[held_out["scan_id"].duplicated(keep=False)])):
+        problems.append(f"scan_id: more than one row for the same scan in {doubled}; keep one row a scan")
+    return problems
+
+
+def shared_patients(table: pd.DataFrame, allowed: bool) -> list[str]:
+    """Which splits share patients, in words, where that is allowed: test with any other, tune with train.
+
+    Raises:
+        UsageError: If patients are shared and that is not allowed.
+    """
+    patients = {str(split): set(rows["patient"]) for split, rows in table.groupby("split")}
+    pairs = [("test", other) for other in ("train", "tune", "oof")] + [("tune", "train")]
+    counts = [(a, b, len(patients.get(a, set()) & patients.get(b, set()))) for a, b in pairs]
+    shared = [f"{n} patient(s) are both in {a} and in {b}" for a, b, n in counts if n]
+    if shared and not allowed:
+        lines = "\n".join(f"  {line}" for line in shared)
+        raise UsageError(
+            f"the splits leak:\n{lines}\nSplit by patient, or add --allow-shared-patients for numbers that flatter."
+        )
+    return [f"{line}: these numbers flatter" for line in shared]
+
+
+def number_problems(
+    table: pd.DataFrame, column: str, rows: pd.Series, expected: str, valid: Callable[[pd.Series], pd.Series]
+) -> list[str]:
+    """One message if a column holds anything but what is expected in these rows."""
+    values = as_numbers(table[column])
+    wrong = _lines(rows & ~(values.notna() & np.isfinite(values) & valid(values)))
+    return [f"{column}: expected {expected}, found something else in {wrong}"] if wrong else []
+
+
+def as_numbers(column: pd.Series) -> pd.Series:
+    """The column as floats, NaN where it is empty or no number."""
+    return pd.to_numeric(column, errors="coerce").astype(float)
+
+
+def _as_flags(column: pd.Series) -> pd.Series:
+    words = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
+    return column.str.lower().map(words).astype(float)
+
+
+def _lines(wrong: pd.Series | Sequence[bool] | np.ndarray) -> str:
+    """The lines of the file in words, "" where there are none; the header is line 1."""
+    lines = np.flatnonzero(np.asarray(wrong)) + 2
+    if not len(lines):
+        return ""
+    more = f" and {len(lines) - LISTED} more" if len(lines) > LISTED else ""
+    return ("line " if len(lines) == 1 else "lines ") + ", ".join(map(str, lines[:LISTED])) + more

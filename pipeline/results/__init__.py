@@ -1,0 +1,1 @@
+"""What leaves: reports, model cards and tables, made from finished numbers."""

@@ -1,0 +1,156 @@
+"""Numbers in words: one way to write a metric with its interval, for terminal, report and model card alike."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+Measure: TypeAlias = Mapping[str, Any]
+"""{"value", "low", "high", "level", "method", "n"}, with a "reason" where something is null."""
+
+NAMES = {
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "f1": "F1",
+    "mcc": "MCC",
+    "brier": "Brier score",
+    "positive_likelihood_ratio": "LR+",
+    "negative_likelihood_ratio": "LR−",
+    "macro_auroc": "Macro AUROC",
+    "macro_average_precision": "Macro average precision",
+    "slope": "Calibration slope",
+    "intercept": "Calibration intercept",
+    "ece": "Expected calibration error",
+}
+MEANINGS = {
+    "auroc": "how often a scan with the finding ranks above one without",
+    "average_precision": "precision, averaged over all recalls",
+    "sensitivity": "of the scans with the finding, the share called positive",
+    "specificity": "of the scans without it, the share called negative",
+    "ppv": "of the positive calls, the share that is right (at this prevalence)",
+    "npv": "of the negative calls, the share that is right (at this prevalence)",
+    "accuracy": "share of all calls that is right",
+    "balanced_accuracy": "mean of sensitivity and specificity; with classes, mean recall",
+    "f1": "harmonic mean of PPV and sensitivity",
+    "mcc": "correlation of call and truth",
+    "brier": "mean squared error of the probability; lower is better",
+    "positive_likelihood_ratio": "how much a positive call raises the odds",
+    "negative_likelihood_ratio": "how much a negative call lowers the odds",
+    "macro_auroc": "mean AUROC over the findings",
+    "macro_average_precision": "mean average precision over the findings",
+    "slope": "1 is calibrated; below 1 the probabilities are too extreme",
+    "intercept": "0 is calibrated; above 0 the probabilities are too low",
+    "ece": "mean distance of probability and frequency",
+}
+SPLITS = {
+    "test": "held out for the test",
+    "oof": "predicted out of fold, each by a model that had not seen the patient",
+    "tune": "of the tune split, which also chose the checkpoint and the threshold: expect less on new patients",
+    "all": "of the given table",
+}
+
+
+def plain(value: float | None, places: int = 2) -> str:
+    """A number with a fixed number of decimals, a dash where there is none; never "1.00" for less than 1."""
+    if value is None:
+        return "–"
+    text = f"{value:.{places}f}"
+    if value < 1 and text == f"{1:.{places}f}":
+        return f"> {1 - 10**-places:.{places}f}"
+    return text.replace("-", "−")
+
+
+def with_interval(found: Measure, places: int = 2) -> str:
+    """`0.97 (0.91 to 0.99)`, or the reason why there is none."""
+    if found["value"] is None:
+        return f"undefined: {found['reason']}"
+    if found["low"] is None:
+        return f"{plain(found['value'], places)} (no interval)"
+    return f"{plain(found['value'], places)} ({plain(found['low'], places)} to {plain(found['high'], places)})"
+
+
+def percent(level: float) -> str:
+    """`95 %`."""
+    return f"{100 * level:g} %"
+
+
+def count(n: int, noun: str) -> str:
+    """`1 patient`, `24 patients`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def headline(numbers: Mapping[str, Any], split: str) -> list[str]:
+    """One line a finding (and one over all): `test AUROC nodule 0.97 (95 % interval 0.91 to 0.99, 24 patients)`."""
+    rows = [(f"AUROC {finding}", found["auroc"]) for finding, found in numbers["findings"].items()]
+    if "overall" in numbers:
+        rows.insert(0, ("macro AUROC", numbers["overall"]["macro_auroc"]))
+    return [f"{split} {name} {_line(found, numbers['n_patients'])}" for name, found in rows]
+
+
+def _line(found: Measure, patients: int) -> str:
+    if found["value"] is None:
+        return f"undefined: {found['reason']}"
+    if found["low"] is None:
+        return f"{plain(found['value'])} (no interval: {found['reason']}; {count(patients, 'patient')})"
+    interval = f"{percent(found['level'])} interval {plain(found['low'])} to {plain(found['high'])}"
+    return f"{plain(found['value'])} ({interval}, {count(patients, 'patient')})"
+
+
+def answer(numbers: Mapping[str, Any], finding: str) -> list[str]:
+    """What the ranking and the operating point mean for one finding, a sentence each."""
+    found = numbers["findings"][finding]
+    area, cells, point = found["auroc"], found["confusion"], found["operating_point"]
+    if area["value"] is None:
+        said = [f"How well it ranks can't be said: {area['reason']}."]
+    else:
+        said = [
+            f"Of 100 pairs of one scan with {finding} and one without, "
+            f"it ranks {pairs(area['value'])} in the right order."
+        ]
+    if cells is None:
+        return [*said, f"There are no decisions to judge: {point.get('reason', '')}."]
+    where = {"tune": "fixed on the tune split", "oof": "fixed on the other folds", "given": "that was given"}
+    threshold = "" if point["threshold"] is None else f" {plain(point['threshold'], 3)}"
+    fixed = where.get(str(point["chosen_on"]), f"fixed on {point['chosen_on']}")
+    with_finding, without = cells["tp"] + cells["fn"], cells["tn"] + cells["fp"]
+    return [
+        *said,
+        f"At the threshold{threshold} {fixed} it finds {cells['tp']} of {count(with_finding, 'scan')} with {finding}, "
+        f"and calls {cells['tn']} of {count(without, 'scan')} without it negative.",
+    ]
+
+
+def pairs(area: float) -> str:
+    """An AUROC as pairs of 100, never rounded to all of them."""
+    if area >= 1:
+        return "all"
+    return "more than 99" if area >= 0.995 else f"{100 * area:.0f}"
+
+
+def cautions(numbers: Mapping[str, Any], split: str) -> list[str]:
+    """What a reader must know before relying on a split's numbers."""
+    found = []
+    if split == "tune":
+        found.append("The tune split chose the checkpoint, the calibration and the threshold: these numbers flatter.")
+    for finding, entry in numbers["findings"].items():
+        area, point = entry["auroc"], entry["operating_point"]
+        if area["value"] is None:
+            found.append(f"{finding}: AUROC undefined, {area['reason']}.")
+        elif area["low"] is not None and area["high"] - area["low"] > WIDE:
+            few = min(entry["n_positive"], entry["n_scans"] - entry["n_positive"])
+            found.append(f"{finding}: the interval is wide; the smaller class holds {count(few, 'scan')}.")
+        if entry["confusion"] is None:
+            found.append(f"{finding}: {point.get('reason', 'no operating point')}.")
+    if numbers["n_rejected"]:
+        found.append(f"{count(numbers['n_rejected'], 'scan')} could not be read: no prediction, not in the numbers.")
+    if numbers["n_unlabelled"]:
+        found.append(f"{count(numbers['n_unlabelled'], 'scan')} had no label and are not in the numbers.")
+    return found
+
+
+WIDE = 0.15
+"""An AUROC interval wider than this is pointed out."""

@@ -1,0 +1,116 @@
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from pipeline.config import EvaluateSection
+from pipeline.domain import OperatingPoint
+from pipeline.evaluation.assess import assess
+from pipeline.evaluation.table import check_predictions
+from pipeline.results.model_card import model_card
+from pipeline.results.report import Report, render
+from tests.evaluation.runs import predictions
+
+EVIL = "<script>alert(1)</script>"
+
+
+def evaluation(findings: tuple[str, ...] = ("nodule",), **columns: object) -> dict[str, Any]:
+    table = check_predictions(predictions(findings=findings).assign(**columns).astype(str), "P")
+    points = {f: OperatingPoint(f, 0.5, "youden") for f in findings}
+    return assess(table, EvaluateSection(resamples=50), points)
+
+
+def page(found: dict[str, Any], split: str = "test", **more: Any) -> str:
+    return render(Report("lung", found, split, {}, **more))
+
+
+class Balanced(HTMLParser):
+    """Fails where tags are not closed in order."""
+
+    VOID = frozenset({"meta", "br", "path", "use"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_html_that_asks_nobody_for_anything() -> None:
+    text = page(evaluation())
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert not re.search(r"<script|<link|<img|@import|src=|https?://", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_answer_the_warning_and_five_numbers_come_first() -> None:
+    text = page(evaluation())
+    first = text[: text.index("</nav>")]
+    assert "Research use only. Not a medical device." in first
+    assert re.search(
+        r"<h1>Of 100 pairs of one scan with nodule and one without, it ranks \d+ in the right order", first
+    )
+    assert first.count('class="tile"') == 5
+    assert "1 scan could not be read" in first
+
+
+def test_text_from_tables_and_settings_is_escaped() -> None:
+    found = evaluation((EVIL,), site=["A", EVIL] * 45)
+    text = page(found, settings={"a": {EVIL: EVIL}}, facts={EVIL: EVIL}, notes=[EVIL], intended_use=EVIL)
+    assert EVIL not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_places_on_the_owners_disk_stay_out() -> None:
+    text = page(evaluation(), settings={"out": "/home/jane", "cohort": {"folder": "/home/jane/c", "seed": 4}})
+    assert "/home/jane" not in text
+    assert "cohort.seed" in text
+
+
+def test_several_findings_get_an_overview_and_a_section_each() -> None:
+    text = page(evaluation(("nodule", "mass", "effusion")))
+    assert "Over 3 findings it ranks, on average," in text
+    assert len(re.findall(r'<h2 id="finding-\d">', text)) == 3
+
+
+def test_the_tune_split_is_said_to_flatter() -> None:
+    assert "these numbers flatter" in page(evaluation(), "tune")
+
+
+def test_an_undefined_split_makes_a_page_with_the_reason() -> None:
+    assert "only one class: 29 of 29 scans are positive" in page(evaluation(y_nodule=1))
+
+
+SETTINGS = {"name": "lung", "task": "binary", "findings": ["nodule"], "intended_use": ""}
+
+
+def test_the_card_is_filled_from_numbers_and_leaves_the_owners_part_open() -> None:
+    found = evaluation()
+    text = model_card(SETTINGS, found, "test")
+    assert text.startswith("---\ntags:")
+    assert "### test: 29 patients, 29 scans, 1 scan refused (95 % intervals)" in text
+    assert re.search(r"\| AUROC \| 0\.\d\d \(0\.\d\d to (> )?0\.\d\d\) \|", text)
+    assert "To be written by the owner:** for which patients" in text
+    assert "Not a medical device" in text
+
+
+def test_the_card_prints_the_intended_use() -> None:
+    text = model_card(SETTINGS | {"intended_use": "Triage of chest CT in adults."}, evaluation(), "test")
+    assert "## Intended use\n\nTriage of chest CT in adults." in text
+    assert "for which patients" not in text
+
+
+@pytest.mark.parametrize("site", ["A|B", "A\nB"])
+def test_no_value_breaks_the_cards_tables(site: str) -> None:
+    lines = model_card(SETTINGS, evaluation(site=[site, "C"] * 45), "test").splitlines()
+    rows = [line for line in lines if line.startswith("| site: ")]
+    assert len(rows) == 2
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}

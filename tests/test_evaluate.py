@@ -1,0 +1,273 @@
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.evaluate import main
+from pipeline.files import sha256_of
+from pipeline.scans.find import survey
+from tests.evaluation.runs import predictions, run_folder
+
+
+def evaluation(folder: Path) -> dict:  # type: ignore[type-arg]
+    return json.loads((folder / "evaluation.json").read_text())  # type: ignore[no-any-return]
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    return captured.out + captured.err
+
+
+def test_a_run_gets_evaluation_report_card_and_hashes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder(tmp_path / "run")
+    assert main([str(run)]) == 0
+    text = said(capsys)
+    assert re.search(r"test AUROC nodule 0\.\d\d \(95 % interval 0\.\d\d to .*, 29 patients\)", text)
+    assert str(run / "report.html") in text
+    found = evaluation(run)
+    assert list(found) == ["test", "tune"]
+    assert (run / "model" / "evaluation.json").read_bytes() == (run / "evaluation.json").read_bytes()
+    assert "# lung" in (run / "model" / "MODEL_CARD.md").read_text()
+    assert "<h1>" in (run / "report.html").read_text()
+    for line in (run / "model" / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert sha256_of(run / "model" / name) == digest
+
+
+def test_the_frozen_threshold_is_used_and_not_chosen_again(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    frozen = json.loads((run / "model" / "model.json").read_text())["operating_points"]["nodule"]["threshold"]
+    assert main([str(run)]) == 0
+    numbers = evaluation(run)["test"]["findings"]["nodule"]
+    table = predictions().query("split == 'test' and status == 'ok'")
+    positive = table["p_nodule"].astype(float) >= frozen
+    assert numbers["operating_point"]["threshold"] == frozen
+    assert numbers["confusion"]["tp"] == (positive & (table["y_nodule"] == 1)).sum()
+
+
+def test_a_second_start_writes_the_same_bytes(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    main([str(run)])
+    first = {path.name: path.read_bytes() for path in (run / "model").iterdir()}
+    assert main([str(run)]) == 0
+    assert {path.name: path.read_bytes() for path in (run / "model").iterdir()} == first
+
+
+def test_one_split_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder(tmp_path / "run")
+    assert main([str(run), "--split", "tune"]) == 0
+    assert list(evaluation(run)) == ["tune"]
+    assert "tune AUROC nodule" in said(capsys)
+    assert main([str(run), "--split", "oof"]) == 2
+    assert "no rows of split oof; the predictions hold: test, train, tune" in said(capsys)
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
+def test_a_changed_model_folder_is_not_blessed(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    run = run_folder(tmp_path / "run")
+    path = run / "model" / name
+    path.write_bytes(path.read_bytes().replace(b"w", b"W"))
+    sums = (run / "model" / "SHA256SUMS").read_bytes()
+    assert main([str(run)]) == 2
+    assert f"model folder refused (checksum): {name}" in said(capsys)
+    assert (run / "model" / "SHA256SUMS").read_bytes() == sums
+
+
+def test_a_start_that_was_cut_off_before_the_hashes_can_be_repeated(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    (run / "model" / "evaluation.json").write_text("{}")
+    assert main([str(run)]) == 0
+
+
+@pytest.mark.parametrize("missing", ["predictions.csv", "config.yaml", "model/model.json"])
+def test_an_unfinished_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str) -> None:
+    run = run_folder(tmp_path / "run")
+    (run / missing).unlink()
+    assert main([str(run)]) == 2
+    assert f"is no finished run: it lacks {missing}" in said(capsys)
+
+
+def test_shared_patients_stop_the_run_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = predictions()
+    table.loc[70, "patient"] = table.loc[3, "patient"]
+    run = run_folder(tmp_path / "run", table)
+    assert main([str(run)]) == 2
+    assert "1 patient(s) are both in test and in train" in said(capsys)
+    assert not (run / "evaluation.json").exists()
+    assert main([str(run), "--allow-shared-patients"]) == 0
+    assert "these numbers flatter" in (run / "report.html").read_text()
+
+
+def test_a_test_split_of_one_class_is_undefined_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = predictions()
+    table.loc[table["split"] == "test", "y_nodule"] = 0
+    run = run_folder(tmp_path / "run", table)
+    assert main([str(run)]) == 0
+    assert "test AUROC nodule undefined: only one class: 0 of 29 scans are positive" in said(capsys)
+    assert evaluation(run)["test"]["findings"]["nodule"]["auroc"]["value"] is None
+
+
+def test_two_runs_are_compared_on_the_same_scans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = run_folder(tmp_path / "good", predictions(seed=1, gain=2.5))
+    poor = run_folder(tmp_path / "poor", predictions(seed=2, gain=0.3), "other")
+    assert main([str(good), "--against", str(poor)]) == 0
+    assert re.search(r"test nodule AUROC difference 0\.\d+ \(.*, p = 0\.\d+; DeLong, paired\)", said(capsys))
+    found = json.loads((good / "comparison.json").read_text())
+    assert (found["against"], found["split"]) == ("other", "test")
+    assert found["findings"]["nodule"]["auroc"]["low"] > 0
+
+
+def test_runs_on_other_scans_are_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = run_folder(tmp_path / "one")
+    two = run_folder(tmp_path / "two", predictions(93))
+    assert main([str(one), "--against", str(two)]) == 2
+    assert "only in the second run" in said(capsys)
+
+
+def tables(folder: Path, **columns: object) -> list[str]:
+    """--predictions and --labels of 40 scans."""
+    rng = np.random.default_rng(4)
+    y = rng.integers(0, 2, 40)
+    p = pd.DataFrame(
+        {"scan_id": [f"s{k}" for k in range(40)], "p_nodule": np.round((0.7 * y + rng.random(40)) / 1.7, 6)}
+    )
+    labels = pd.DataFrame({"scan_id": p["scan_id"], "nodule": y, "patient_id": [f"Jane {k // 2}" for k in range(40)]})
+    p.to_csv(folder / "p.csv", index=False)
+    labels.assign(**columns).to_csv(folder / "l.csv", index=False)
+    return ["--predictions", str(folder / "p.csv"), "--labels", str(folder / "l.csv"), "--out", str(folder / "out")]
+
+
+def test_predictions_and_labels_without_splits_and_threshold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(tables(tmp_path)) == 0
+    assert "all AUROC nodule" in said(capsys)
+    numbers = evaluation(tmp_path / "out")["all"]
+    assert numbers["n_patients"] == 20
+    assert numbers["findings"]["nodule"]["auroc"]["method"].startswith("bootstrap by patient")
+    assert "no operating point" in numbers["findings"]["nodule"]["sensitivity"]["reason"]
+    for path in (tmp_path / "out").iterdir():
+        assert "Jane" not in path.read_text()
+
+
+def test_a_tune_split_chooses_the_threshold(tmp_path: Path) -> None:
+    assert main([*tables(tmp_path, split=["tune"] * 20 + ["test"] * 20), "--target", "sensitivity >= 0.9"]) == 0
+    found = evaluation(tmp_path / "out")
+    assert found["test"]["findings"]["nodule"]["operating_point"]["chosen_on"] == "tune"
+    assert found["tune"]["findings"]["nodule"]["sensitivity"]["value"] >= 0.9
+
+
+@pytest.mark.parametrize("text", ["0.4", "nodule=0.4"])
+def test_a_threshold_can_be_given(tmp_path: Path, text: str) -> None:
+    assert main([*tables(tmp_path), "--threshold", text]) == 0
+    point = evaluation(tmp_path / "out")["all"]["findings"]["nodule"]["operating_point"]
+    assert (point["threshold"], point["chosen_on"]) == (0.4, "given")
+
+
+@pytest.mark.parametrize("text", ["1.4", "mass=0.4", "half"])
+def test_a_threshold_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert main([*tables(tmp_path), "--threshold", text]) == 2
+    assert f"--threshold {text}: expected a probability" in said(capsys)
+
+
+def scored(model: Path, scans: Path, out: Path, workers: int) -> SimpleNamespace:
+    """Stands in for the network: the brighter a picture, the higher its probability; one scan is refused."""
+    rows = []
+    for scan in survey(scans).scans:
+        p = f"{np.asarray(Image.open(scan.path)).mean() / 255:.6f}"
+        status = "rejected" if p.startswith("0.0") else "ok"
+        rows.append({"scan_id": scan.scan_id, "path": scan.path.name, "status": status, "p_nodule": p})
+        if status == "rejected":
+            rows[-1]["p_nodule"] = ""
+    out.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(out / "predictions.csv", index=False)
+    return SimpleNamespace(predictions=out / "predictions.csv", complete=False)
+
+
+def test_a_model_is_judged_on_scans_of_another_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, rng = tmp_path / "scans", np.random.default_rng(0)
+    scans.mkdir()
+    labels = []
+    for k in range(21):
+        level = 0 if k == 20 else 60 + 120 * (k % 2)
+        picture = level + rng.integers(0, 60 if level else 12, (16, 16))
+        Image.fromarray(picture.astype(np.uint8)).save(scans / f"s{k}.png")
+        labels.append({"path": f"s{k}.png", "nodule": k % 2, "patient_id": f"Jane {k // 2}", "site": "AB"[k % 2]})
+    pd.DataFrame(labels).to_csv(tmp_path / "l.csv", index=False)
+    monkeypatch.setitem(sys.modules, "pipeline.scoring.local", SimpleNamespace(score=scored))  # no torch needed here
+    model, out = run_folder(tmp_path / "run") / "model", tmp_path / "out"
+    frozen = json.loads((model / "model.json").read_text())["operating_points"]["nodule"]["threshold"]
+    words = ["--model", str(model), "--scans", str(scans), "--labels", str(tmp_path / "l.csv"), "--out", str(out)]
+    assert main(words) == 3
+    found = evaluation(out)["all"]
+    assert (found["n_scans"], found["n_rejected"]) == (20, 1)
+    assert found["findings"]["nodule"]["auroc"]["value"] == 1
+    assert found["findings"]["nodule"]["operating_point"]["threshold"] == frozen
+    assert found["n_patients"] == 10
+    assert "site" in found["subgroups"]
+    assert "Jane" not in (out / "report.html").read_text() + (out / "evaluation.json").read_text() + said(capsys)
+
+
+def test_doubled_scans_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(tables(tmp_path, scan_id=["s0", *(f"s{k}" for k in range(39))])) == 2
+    assert "labels: 1 row(s) repeat a scan_id" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "messages"),
+    [
+        (["RUN", "--predictions", "P"], ["give one of RUN, --predictions or --model; found predictions, run"]),
+        (["A", "B"], ["give one RUN folder; compare two with --against"]),
+        (["--split", "test"], ["give one of RUN, --predictions or --model; found none"]),
+        (["--predictions", "P"], ["--predictions needs --labels", "--predictions needs --out"]),
+        (["--model", "M", "--out", "S/o", "--scans", "S"], ["--model needs --labels", "--out lies inside --scans"]),
+        (["RUN", "--target", "youden", "--out", "O"], ["--target does not go with RUN", "--out does not go with RUN"]),
+        (["--model", "M", "--threshold", "0.5"], ["--threshold does not go with --model", "--model needs --scans"]),
+    ],
+)
+def test_options_that_do_not_belong_together_are_all_named(
+    capsys: pytest.CaptureFixture[str], words: list[str], messages: list[str]
+) -> None:
+    assert main(words) == 2
+    text = said(capsys)
+    assert [message for message in messages if message not in text] == []
+
+
+@pytest.mark.parametrize(("option", "value"), [("--level", "1.5"), ("--resamples", "0"), ("--target", "accuracy >= 1")])
+def test_settings_that_can_not_be_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    assert main([*tables(tmp_path), option, value]) == 2
+    assert option.strip("-") in said(capsys)
+
+
+def test_no_argument_shows_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "python -m pipeline.evaluate runs/demo/run" in said(capsys)
+
+
+def test_help_explains_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = said(capsys)
+    for option in (
+        "--split",
+        "--against",
+        "--predictions",
+        "--labels",
+        "--model",
+        "--scans",
+        "--out",
+        "--threshold",
+        "--target",
+    ):
+        assert option in text
+    assert "Second RUN folder on the same scans" in text
