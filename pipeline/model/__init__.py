@@ -1,0 +1,1 @@
+"""Volume -> probabilities: preprocessing, networks, training, the model folder."""

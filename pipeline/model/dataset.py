@@ -1,0 +1,144 @@
+"""Model inputs of a whole cohort, read once into a memory-mapped file, and the loaders that serve them."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pipeline.config import Config
+from pipeline.console import Report
+from pipeline.domain import ReadRules, Scan, ScanError
+from pipeline.files import read_json, write_json
+from pipeline.model.preprocess import grid_shape, read_input
+from pipeline.scans.isolated import run_isolated
+
+
+class Refusal(NamedTuple):
+    """Why a scan could not be read or preprocessed."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Preprocessed scans.
+
+    Attributes:
+        arrays: float32 [scan, channel, (z,) y, x], memory-mapped; rows of refused scans are zero.
+        refused: Row -> (reason, detail).
+    """
+
+    arrays: NDArray[np.float32]
+    refused: dict[int, Refusal]
+
+
+def cache_inputs(
+    scans: Sequence[Scan], hashes: Sequence[str], config: Config, read: ReadRules, folder: Path, report: Report
+) -> Inputs:
+    """Read and preprocess the scans in `config.train.workers` processes; a finished cache of the same is reused.
+
+    Args:
+        scans: What to read, in row order.
+        hashes: content_sha256 of each, part of the cache's key.
+        folder: Where caches live; one sub-folder a combination of scans and rules.
+    """
+    rules = config.preprocess
+    key = json.dumps([list(hashes), [s.scan_id for s in scans], asdict(read), rules.model_dump(mode="json"),
+                      config.model.channels])  # fmt: skip
+    home = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
+    arrays, finished = home / "inputs.npy", home / "done.json"
+    if finished.is_file() and arrays.is_file():
+        known = {int(k): Refusal(*v) for k, v in read_json(finished).items() if isinstance(v, list)}
+        return Inputs(np.load(arrays, mmap_mode="r"), known)
+    home.mkdir(parents=True, exist_ok=True)
+    shape = tuple(reversed(grid_shape(rules)))[-len(rules.size) :]
+    out = open_memmap(arrays, mode="w+", dtype=np.float32, shape=(len(scans), config.model.channels, *shape))
+    refused: dict[int, Refusal] = {}
+    for done, (row, result) in enumerate(_read_all(scans, config, read), start=1):
+        if isinstance(result, ScanError):
+            refused[row] = Refusal(result.reason.value, result.detail)
+        else:
+            out[row] = result
+        report(done, len(scans))
+    out.flush()
+    write_json(finished, {str(k): list(v) for k, v in refused.items()})
+    return Inputs(np.load(arrays, mmap_mode="r"), refused)
+
+
+def _read_all(
+    scans: Sequence[Scan], config: Config, read: ReadRules
+) -> Iterator[tuple[int, NDArray[np.float32] | ScanError]]:
+    """(row, input or refusal) of each scan, in the order in which they are done."""
+    work = partial(_read_one, config=config, read=read)
+    if config.train.workers == 0:
+        yield from ((row, work((row, scan))) for row, scan in enumerate(scans))
+        return
+    for finished in run_isolated(list(enumerate(scans)), work, config.train.workers):
+        yield finished.item[0], finished.result
+
+
+def _read_one(item: tuple[int, Scan], config: Config, read: ReadRules) -> NDArray[np.float32] | ScanError:
+    try:
+        return read_input(item[1], read, config.preprocess, config.model.channels).array
+    except ScanError as error:
+        return error
+
+
+class ScanDataset(Dataset[tuple[Tensor, Tensor, int]]):
+    """(input, target, row) of the chosen rows; row numbers the cohort's table and seeds the augmentation."""
+
+    def __init__(self, inputs: NDArray[np.float32], targets: NDArray[np.float32], rows: Sequence[int]) -> None:
+        self.inputs, self.targets, self.rows = inputs, targets, list(rows)
+
+    def __len__(self) -> int:
+        """Number of scans."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        """The scan at a position of `rows`."""
+        row = self.rows[index]
+        return torch.from_numpy(self.inputs[row].copy()), torch.from_numpy(self.targets[row].copy()), row
+
+
+class EpochSampler(Sampler[int]):
+    """A shuffled order that depends on (seed, epoch) alone, so that a resumed run sees the same batches."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Number of scans."""
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        """Positions in this epoch's order."""
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        yield from torch.randperm(self.length, generator=generator).tolist()
+
+
+def train_loader(dataset: ScanDataset, batch_size: int, seed: int) -> DataLoader[tuple[Tensor, Tensor, int]]:
+    """Shuffled batches; a last batch of one scan is dropped (batch norm can't learn from it)."""
+    size = min(batch_size, len(dataset))
+    return DataLoader(
+        dataset, size, sampler=EpochSampler(len(dataset), seed), drop_last=len(dataset) % size == 1 and size > 1
+    )
+
+
+def plain_loader(dataset: ScanDataset, batch_size: int) -> DataLoader[tuple[Tensor, Tensor, int]]:
+    """Batches in order, nothing dropped."""
+    return DataLoader(dataset, batch_size)

@@ -1,0 +1,286 @@
+"""The model folder: everything that scoring and the viewer need, verified byte for byte, nothing that can run code."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from scipy.special import xlogy
+
+from pipeline import __version__
+from pipeline.config import ModelSection, PreprocessSection, problems
+from pipeline.domain import OperatingPoint, Prediction, ReadRules, Reason, Scan, ScanError, UsageError, Volume
+from pipeline.evaluation.calibration import Calibration
+from pipeline.files import read_json, replacing, sha256_of, write_json, write_sums
+from pipeline.model.backbone import Classifier, all_finite, build_network
+from pipeline.model.preprocess import ModelInput, preprocess
+from pipeline.scans.find import read_volume
+
+SCHEMA_VERSION = 1
+"""Raised when model.json changes so that older programs would read it wrong."""
+BATCH = 8
+"""Scans in one forward pass. Fixed and padded, so that a prediction does not depend on its neighbours."""
+SAFE_SUFFIXES = (".json", ".safetensors", ".md", "")
+"""File types a model folder may hold."""
+
+
+class ModelError(UsageError):
+    """A model folder that is not used, with a stable code in its text."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"model folder refused ({code}): {detail}")
+        self.code = code
+
+
+class Settings(BaseModel):
+    """What model.json holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    software: str = f"scanline {__version__}"
+    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    task: Literal["binary", "multiclass", "multilabel"]
+    findings: tuple[str, ...]
+    read: ReadRules
+    preprocess: PreprocessSection
+    model: ModelSection
+    members: int = 1
+    precision: Literal["fp32"] = "fp32"
+    calibration: Calibration
+    operating_points: dict[str, OperatingPoint]
+    intended_use: str = ""
+    training: dict[str, str | int | float | None] = {}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified model, ready to predict.
+
+    Attributes:
+        networks: The ensemble's members, in evaluation mode on `device`.
+        evaluation: Content of evaluation.json, None before `evaluate` has run.
+    """
+
+    folder: Path
+    model_id: str
+    settings: Settings
+    networks: list[Classifier]
+    device: torch.device
+    evaluation: Mapping[str, object] | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.settings.name
+
+    @property
+    def task(self) -> str:
+        """binary, multiclass or multilabel."""
+        return self.settings.task
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What the model predicts, in the order of its outputs."""
+        return self.settings.findings
+
+    @property
+    def read_rules(self) -> ReadRules:
+        """How its scans are read and chosen."""
+        return self.settings.read
+
+    @property
+    def preprocess(self) -> PreprocessSection:
+        """From a volume to its input."""
+        return self.settings.preprocess
+
+    @property
+    def channels(self) -> int:
+        """1 for gray, 3 for colour inputs."""
+        return self.settings.model.channels
+
+    @property
+    def operating_points(self) -> dict[str, OperatingPoint]:
+        """Finding -> threshold, frozen before the test split was opened."""
+        return self.settings.operating_points
+
+    @property
+    def intended_use(self) -> str:
+        """What the model is for, in its owner's words."""
+        return self.settings.intended_use
+
+    @cached_property
+    def _thresholds(self) -> dict[str, float]:
+        return {finding: point.threshold for finding, point in self.operating_points.items()}
+
+    def predict(self, scan: str | Path | Scan | Volume) -> Prediction:
+        """The prediction for a scan on disk or a volume in memory.
+
+        Raises:
+            ScanError: If the scan is refused.
+        """
+        volume = scan if isinstance(scan, Volume) else read_volume(scan, self.read_rules)
+        scan_id = scan.scan_id if isinstance(scan, Scan) else ""
+        return self.predict_inputs([preprocess(volume, self.preprocess, self.channels)], [scan_id])[0]
+
+    def predict_inputs(self, inputs: Sequence[ModelInput], scan_ids: Sequence[str]) -> list[Prediction]:
+        """One prediction an input, in order."""
+        members = self.calibrated(self.logits(np.stack([i.array for i in inputs])))
+        return [
+            self._prediction(members[:, row], item.warnings, scan_id)
+            for row, (item, scan_id) in enumerate(zip(inputs, scan_ids, strict=True))
+        ]
+
+    def logits(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Raw outputs [member, scan, finding] of inputs [scan, channel, (z,) y, x]."""
+        return np.stack([logits_of(network, arrays, self.device) for network in self.networks])
+
+    def calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Calibrated probabilities [member, scan, finding] of raw outputs."""
+        return np.stack([self.settings.calibration.apply(member.astype(np.float64)) for member in logits])
+
+    def _prediction(self, members: NDArray[np.float64], warnings: tuple[str, ...], scan_id: str) -> Prediction:
+        if not np.isfinite(members).all():
+            raise ScanError(Reason.NON_FINITE, "the network's output for this scan is not a finite number")
+        mean = members.mean(axis=0)
+        # Decisions use the probability as it is written to tables, so that a reader of the table can repeat them.
+        probabilities = {f: round(float(p), 6) for f, p in zip(self.findings, mean, strict=True)}
+        return Prediction(
+            scan_id=scan_id,
+            probabilities=probabilities,
+            positive={f: probabilities[f] >= t for f, t in self._thresholds.items()},
+            uncertainty=float(max(binary_entropy_bits(mean))),
+            spread=float(members.std(axis=0).max()),
+            in_distribution=None,
+            warnings=warnings,
+            model=self.model_id,
+        )
+
+
+def logits_of(network: torch.nn.Module, arrays: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
+    """Raw outputs [scan, finding] of one network, in padded batches of a fixed size."""
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, len(arrays), BATCH):
+            part = np.asarray(arrays[start : start + BATCH])
+            batch = np.zeros((BATCH, *part.shape[1:]), dtype=np.float32)
+            batch[: len(part)] = part
+            rows.append(network(torch.from_numpy(batch).to(device)).float().cpu().numpy()[: len(part)])
+    return np.concatenate(rows)
+
+
+def binary_entropy_bits(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Entropy of a yes/no answer with probability p: 0 when sure, 1 at p = 0.5."""
+    return np.asarray(-(xlogy(p, p) + xlogy(1 - p, 1 - p)) / np.log(2))
+
+
+def save_model(folder: Path, settings: Settings, networks: Sequence[Classifier]) -> None:
+    """Write a model folder: model.json, weights (members/ for an ensemble) and SHA256SUMS, each file atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, network in zip(_weight_files(folder, len(networks)), networks, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        with replacing(path) as temporary:
+            save_file(state, temporary)
+    content = settings.model_copy(update={"members": len(networks)}).model_dump(mode="json")
+    write_json(folder / "model.json", content)
+    write_sums(folder)
+
+
+def load_model(folder: str | Path, device: str | None = None) -> Model:
+    """A model from its folder, after every byte was checked against SHA256SUMS.
+
+    Args:
+        folder: The model folder that `train` wrote (RUN/model).
+        device: "cpu" or "cuda"; by default a GPU where there is one.
+
+    Raises:
+        ModelError: If the folder is no model, was changed, is damaged, unsafe or of a newer version.
+    """
+    folder = Path(folder)
+    sums = verify(folder)
+    settings = _read_settings(folder)
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    networks = [_load_network(path, settings, where) for path in _weight_files(folder, settings.members)]
+    report = folder / "evaluation.json"
+    evaluation = read_json(report) if report.is_file() else None
+    return Model(folder, f"{settings.name}-{_identity(sums)}", settings, networks, where, evaluation)
+
+
+def verify(folder: Path) -> dict[str, str]:
+    """File -> SHA-256 of a model folder, all checked.
+
+    Raises:
+        ModelError: Naming the first file that is missing, changed, unlisted or of a type that could run code.
+    """
+    listing = folder / "SHA256SUMS"
+    if not folder.is_dir():
+        raise ModelError("missing", f"{folder} is no folder; give the `model` folder that training wrote")
+    unsafe = sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in SAFE_SUFFIXES)
+    if unsafe:
+        raise ModelError("unsafe_model", f"{unsafe[0]} is a type of file that may run code; only safetensors and JSON")
+    if not listing.is_file():
+        raise ModelError("manifest", f"{folder} has no SHA256SUMS; give the `model` folder that training wrote")
+    lines = [line.split("  ", 1) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if any(len(line) != 2 or ".." in Path(line[1]).parts or Path(line[1]).is_absolute() for line in lines):
+        raise ModelError("manifest", "SHA256SUMS is not a list of hashes and files of this folder")
+    sums = {name: digest for digest, name in lines}
+    here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"SHA256SUMS"}
+    if here != set(sums):
+        raise ModelError("checksum", f"files and SHA256SUMS differ: {', '.join(sorted(here ^ set(sums))[:3])}")
+    for name, digest in sums.items():
+        if sha256_of(folder / name) != digest:
+            raise ModelError("checksum", f"{name} was changed after it was written (SHA-256 differs); copy it again")
+    return sums
+
+
+def _identity(sums: Mapping[str, str]) -> str:
+    """12 hex digits that change when weights or settings do, not when an evaluation is added."""
+    own = {name: digest for name, digest in sums.items() if name == "model.json" or name.endswith(".safetensors")}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _read_settings(folder: Path) -> Settings:
+    try:
+        content = read_json(folder / "model.json")
+    except (OSError, ValueError):
+        raise ModelError("corrupt_model", "model.json is missing or no JSON") from None
+    version = content.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ModelError("format_version", f"made for format {version}, this program reads format {SCHEMA_VERSION}")
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise ModelError("corrupt_model", f"model.json does not hold a model's settings:\n{problems(error)}") from None
+
+
+def _load_network(path: Path, settings: Settings, device: torch.device) -> Classifier:
+    network = build_network(settings.model, len(settings.findings))
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError):
+        raise ModelError("corrupt_model", f"{path.name} is missing or no safetensors file") from None
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError("architecture", f"{path.name} does not fit model.json: {str(error)[:300]}") from None
+    if not all_finite(network):
+        raise ModelError("non_finite_weights", f"{path.name} holds weights that are not finite numbers")
+    return network.to(device).eval()
+
+
+def _weight_files(folder: Path, members: int) -> list[Path]:
+    if members == 1:
+        return [folder / "weights.safetensors"]
+    return [folder / "members" / str(k) / "weights.safetensors" for k in range(members)]

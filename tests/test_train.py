@@ -1,0 +1,235 @@
+"""The train command on a cohort of tiny volumes whose label is their brightness."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+
+from pipeline import load_model
+from pipeline.prepare import main as prepare
+from pipeline.train import main
+
+TINY = {
+    "name": "tiny",
+    "preprocess": {"size": [16, 16, 16], "intensity": "window", "window": [0, 3]},
+    "model": {"backbone": "resnet10", "width": 0.125, "stem_size": 3, "stem_pool": False},
+    "augment": {"flip_axes": ["x"], "noise": 0.01},
+    "train": {"epochs": 3, "batch_size": 8, "learning_rate": 0.003, "workers": 0, "accelerator": "cpu"},
+}
+LABELS = {
+    "bright": ("bright",),
+    "grade": ("grade",),
+    "two": ("bright", "left"),
+}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    """48 volumes: bright or not, brighter on the left or not, three grades; some second labels are missing."""
+    root = tmp_path_factory.mktemp("train")
+    (root / "scans").mkdir()
+    rows = []
+    for n in range(48):
+        rng = np.random.default_rng(n)
+        bright, left, grade = n % 2, (n // 2) % 2, n % 3
+        voxels = rng.normal(0.5 + bright + 0.5 * grade, 0.1, (16, 16, 16)).astype(np.float32)
+        voxels[8:] += 0.5 * left
+        image = nib.Nifti1Image(voxels, np.eye(4))
+        image.set_sform(np.eye(4), 1)
+        nib.save(image, root / "scans" / f"s{n:02d}.nii")
+        rows.append((f"s{n:02d}.nii", f"P{n // 2 if n < 8 else n}", bright, left if n % 5 else "", grade, "FM"[n % 2]))
+    columns = ["path", "patient_id", "bright", "left", "grade", "sex"]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "labels.csv", index=False)
+    return root
+
+
+def cohort_of(scans: Path, out: Path, *labels: str, folds: int = 3) -> Path:
+    words = [scans / "scans", "--labels", scans / "labels.csv", "--label", *labels, "--out", out, "--workers", "0"]
+    assert prepare([str(w) for w in words] + ["--cohort.folds", str(folds)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def cohort(scans) -> Path:
+    return cohort_of(scans, scans / "cohort", "bright")
+
+
+def config_file(folder: Path, **sections) -> Path:
+    content = {k: v | sections.pop(k, {}) if isinstance(v, dict) else v for k, v in TINY.items()} | sections
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def train(folder: Path, cohort: Path, *words: str, **sections) -> int:
+    path = config_file(folder, **sections)
+    return main([str(path), "--cohort.folder", str(cohort), "--out", str(folder / "run"), *words])
+
+
+def test_a_run_folder_holds_what_was_promised(cohort, tmp_path, capsys) -> None:
+    assert train(tmp_path, cohort) == 0
+    assert "next: python -m pipeline.evaluate" in capsys.readouterr().out
+    run = tmp_path / "run"
+    for name in ("config.yaml", "history.csv", "predictions.csv", "environment.json", "model/model.json"):
+        assert (run / name).is_file(), name
+    assert list((run / "tensorboard").rglob("events.out*"))
+    assert len(pd.read_csv(run / "history.csv")) == 3
+
+    table = pd.read_csv(run / "predictions.csv", dtype={"scan_id": str})
+    assert list(table.columns[:9]) == [
+        "scan_id", "patient", "split", "fold", "status", "reason", "detail", "y_bright", "p_bright",
+    ]  # fmt: skip
+    assert len(table) == 48
+    assert set(table["split"]) == {"train", "tune", "test"}
+    assert "sex" in table.columns
+    patients = table.groupby("patient")["split"].nunique()
+    assert patients.max() == 1
+    assert not table["patient"].str.contains("P").any()
+    test = table[table["split"] == "test"]
+    assert roc_auc_score(test["y_bright"], test["p_bright"]) > 0.8
+
+    settings = json.loads((run / "model" / "model.json").read_text())
+    assert settings["operating_points"]["bright"]["chosen_on"] == "tune"
+    assert settings["calibration"]["method"] == "temperature"
+
+
+def test_the_model_folder_repeats_the_runs_own_probabilities(cohort, scans, tmp_path) -> None:
+    assert train(tmp_path, cohort) == 0
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str).set_index("scan_id")
+    paths = pd.read_csv(cohort / "scans.csv", dtype=str).set_index("scan_id")["path"]
+    model = load_model(tmp_path / "run" / "model")
+    for scan_id in list(table.index[:6]):
+        p = model.predict(scans / "scans" / paths[scan_id]).probabilities["bright"]
+        assert p == pytest.approx(float(table.loc[scan_id, "p_bright"]), abs=2e-6)
+
+
+def test_the_same_seed_gives_the_same_weights(cohort, tmp_path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        assert train(tmp_path / name, cohort, "--train.epochs", "1") == 0
+    a, b = (load_file(tmp_path / name / "run" / "model" / "weights.safetensors") for name in "ab")
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_resume_goes_on_and_ends_with_the_same_weights(cohort, tmp_path) -> None:
+    """Stopped after an epoch (by a fault raised there) and resumed equals uninterrupted, bit for bit."""
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    assert train(tmp_path / "whole", cohort) == 0
+
+    from pipeline.model.learner import EpochReport
+
+    with pytest.MonkeyPatch.context() as patch:
+        write = EpochReport.on_train_epoch_start
+
+        def stop(self, trainer, module):
+            if trainer.current_epoch == 2:
+                raise KeyboardInterrupt
+            write(self, trainer, module)
+
+        patch.setattr(EpochReport, "on_train_epoch_start", stop)
+        assert train(tmp_path / "cut", cohort) == 130
+    assert not (tmp_path / "cut" / "run" / "model").exists()
+    assert train(tmp_path / "cut", cohort, "--resume") == 0
+    a, b = (load_file(tmp_path / name / "run" / "model" / "weights.safetensors") for name in ("whole", "cut"))
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+    assert pd.read_csv(tmp_path / "cut" / "run" / "history.csv")["epoch"].tolist() == [1, 2, 3]
+
+
+def test_folds_give_out_of_fold_predictions_and_an_ensemble(cohort, tmp_path) -> None:
+    assert train(tmp_path, cohort, "--train.folds", "3", "--train.epochs", "2") == 0
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert set(table["split"]) == {"oof", "test"}
+    assert table.loc[table["split"] == "oof", "fold"].nunique() == 3
+    model = load_model(tmp_path / "run" / "model")
+    assert len(model.networks) == 3
+    assert model.operating_points["bright"].chosen_on == "oof"
+
+
+def test_folds_that_the_cohort_does_not_have(cohort, tmp_path, capsys) -> None:
+    assert train(tmp_path, cohort, "--train.folds", "7") == 2
+    assert "7 asked for, the cohort has 3" in capsys.readouterr().err
+
+
+def test_multiclass_probabilities_sum_to_one(scans, tmp_path) -> None:
+    cohort = cohort_of(scans, tmp_path / "cohort", "grade", folds=0)
+    assert train(tmp_path, cohort, "--train.epochs", "2") == 0
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    names = [c for c in table.columns if c.startswith("p_")]
+    assert names == ["p_grade=0", "p_grade=1", "p_grade=2"]
+    np.testing.assert_allclose(table[names].sum(axis=1), 1, atol=3e-6)
+
+
+def test_multilabel_with_missing_labels(scans, tmp_path) -> None:
+    cohort = cohort_of(scans, tmp_path / "cohort", "bright", "left", folds=0)
+    assert train(tmp_path, cohort, "--train.epochs", "2") == 0
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert table["y_left"].isna().sum() == 10
+    assert table[["p_bright", "p_left"]].notna().all().all()
+
+
+def test_a_run_is_never_overwritten(cohort, tmp_path, capsys) -> None:
+    assert train(tmp_path, cohort, "--train.epochs", "1") == 0
+    assert train(tmp_path, cohort, "--train.epochs", "1") == 2
+    assert "holds a run already; go on with --resume" in capsys.readouterr().err
+    assert train(tmp_path, cohort, "--train.epochs", "2", "--resume") == 2
+    assert "these sections differ from the run's own config.yaml: train" in capsys.readouterr().err
+
+
+def test_three_mistakes_are_reported_at_once(tmp_path, capsys) -> None:
+    path = config_file(tmp_path, train={"epochs": 0, "lr": 1}, model={"backbone": 5})
+    assert main([str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "train.epochs: Input should be greater than 0, got '0'" in said
+    assert "train.lr: Extra inputs are not permitted" in said
+    assert "model.backbone: Input should be a valid string" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("!!python/object/apply:os.system ['true']", "no tags or objects"),
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("- 1", "expected keys and values, found list"),
+        ("train: {learning_rate: .nan}", "train.learning_rate"),
+        ("train: {batch_size: 2.5}", "train.batch_size"),
+        ("evaluate: {target: often}\ncohort: {folder: x}", 'evaluate.target: expected "youden"'),
+        ("name: x", "cohort.folder: name the COHORT folder"),
+        ("cohort: {folder: nowhere}", "nowhere"),
+    ],
+)
+def test_configs_that_can_not_be_used(tmp_path, capsys, text, message) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    assert main([str(path), "--out", str(tmp_path / "run")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_scans_that_are_gone(cohort, scans, tmp_path, capsys) -> None:
+    moved = shutil.copytree(cohort, tmp_path / "cohort")
+    facts = json.loads((moved / "fingerprint.json").read_text())
+    (tmp_path / "empty").mkdir()
+    text = json.dumps(facts).replace(str(scans / "scans"), str(tmp_path / "empty"))
+    (moved / "fingerprint.json").write_text(text)
+    shutil.rmtree(moved / "cache", ignore_errors=True)
+    assert train(tmp_path, moved) == 2
+    assert "48 of 48 scans of the cohort are no longer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_the_command_explains_itself(words) -> None:
+    done = subprocess.run([sys.executable, "-m", "pipeline.train", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if words else 2)
+    assert "python -m pipeline.train configs/demo.yaml" in done.stdout
+    if words:
+        assert "Peak learning rate of AdamW. (default: 0.001)" in " ".join(done.stdout.split()).replace("│ │ ", "")
