@@ -1,0 +1,1 @@
+"""Where the model looked, in the frame of the scan."""
