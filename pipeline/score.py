@@ -1,0 +1,82 @@
+"""Score a folder of scans with a trained model: `python -m pipeline.score MODEL SCANS --out OUT`."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stderr, stdout
+
+if TYPE_CHECKING:
+    from pipeline.scoring.local import Summary
+
+DEMO = "python -m pipeline.score runs/demo/run/model data/demo/scans --out runs/demo/scores"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Score every scan in a folder: one row a scan in OUT/predictions.csv, refused scans included, with the reason.
+
+    A run that was interrupted goes on where it was when the same command is given again; new scans are picked up.
+    Exit code 3: done, but some scans were refused or none was usable. Research use only, not a medical device.
+    """
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """The model folder that training wrote (RUN/model)."""
+    scans: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCANS")]
+    """A folder of DICOM series, NIfTI files or radiographs, searched to its full depth; or a file. Never altered."""
+    out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
+    """Folder to write predictions.csv, predictions.parquet and journal.jsonl to; not inside SCANS."""
+    workers: int = 2
+    """Processes that read scans beside the one that runs the network."""
+    include_ids: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Add patient_id, accession_number, study_uid and series_uid to the table."""
+    saliency: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write a Grad-CAM map for each scan and finding to OUT/saliency, as NIfTI in the scan's own space (slower)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        stderr.print(f"score needs a model folder, scans and --out. For the demo:\n  {DEMO}", markup=False)
+        return WRONG_USE
+    options = tyro.cli(Options, args=arguments, prog="python -m pipeline.score")
+    return guarded(lambda: _run(options))
+
+
+def _run(options: Options) -> int:
+    from pipeline.scoring.local import score  # torch is loaded here, not in the processes that read scans
+
+    summary = score(
+        options.model, options.scans, options.out, options.workers, options.include_ids, options.saliency
+    )  # fmt: skip
+    _tell(summary, options)
+    return DONE if summary.complete else WITH_REJECTIONS
+
+
+def _tell(summary: "Summary", options: Options) -> None:
+    rate = summary.read_now / max(summary.seconds, 1e-9)
+    speed = f"in {summary.seconds:.1f} s, {rate:.1f} scans/s" if summary.read_now else "nothing new"
+    stdout.print(f"{summary.statuses.total()} scans found, {summary.read_now} read now ({speed})", markup=False)
+    for status, count in sorted(summary.statuses.items()):
+        why = _listed(summary.reasons) if status == "rejected" else ""
+        stdout.print(f"  {status:<10}{count:>7}  {why}".rstrip(), markup=False)
+    if summary.skipped:
+        stdout.print(f"  {summary.skipped} other files are no scans", markup=False)
+    if not summary.statuses["ok"]:
+        stdout.print("nothing usable was found; the reasons are in the table", markup=False)
+    stdout.print(f"written: {summary.predictions} (and .parquet)", markup=False)
+    stdout.print(f"next: python -m app --model {options.model} --scans {options.scans}", markup=False)
+
+
+def _listed(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

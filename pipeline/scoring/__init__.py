@@ -1,0 +1,1 @@
+"""Many scans -> one row each, whatever happens."""

@@ -1,0 +1,279 @@
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.domain import Reason, ScanError, UsageError
+from pipeline.model.package import Model, load_model
+from pipeline.scans.find import survey
+from pipeline.scoring import local
+from pipeline.scoring.local import score
+from tests.scoring.bad_readers import read_or_hang
+from tests.scoring.scenes import CANARY, run_here, save_folder, save_nifti, save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "m")
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_folder(tmp_path_factory.mktemp("scans") / "in")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "run_isolated", run_here)
+
+
+def table(out: Path) -> pd.DataFrame:
+    return pd.read_csv(out / "predictions.csv", dtype={"scan_id": str}, keep_default_na=False)
+
+
+def timeless(out: Path) -> str:
+    """predictions.csv without its last column, the seconds."""
+    text = (out / "predictions.csv").read_text()
+    return "\n".join(line.rpartition(",")[0] for line in text.splitlines())
+
+
+def test_every_scan_gives_one_row_and_equals_the_python_face(model: Path, scans: Path, tmp_path: Path) -> None:
+    summary = score(model, scans, tmp_path / "out")
+    rows = table(tmp_path / "out")
+    assert list(rows.columns) == [
+        *("scan_id", "path", "status", "reason", "detail", "warnings", "p_nodule", "positive_nodule", "uncertainty"),
+        *("spread", "in_distribution", "model", "seconds"),
+    ]
+    assert dict(zip(rows["path"], rows["status"], strict=True)) == {
+        **{f"v{n:02d}.nii.gz": "ok" for n in range(10)},
+        "series": "ok",
+        **dict.fromkeys(("letter.dcm", "torn.nii.gz", "mr.dcm", "flat.nii"), "rejected"),
+    }
+    assert list(rows["path"]) == sorted(rows["path"])
+    reasons = dict(zip(rows["path"], rows["reason"], strict=True))
+    assert (reasons["mr.dcm"], reasons["flat.nii"]) == ("modality", "too_few_slices")
+    assert (summary.statuses, summary.complete) == ({"ok": 11, "rejected": 4}, False)
+    loaded = load_model(model)
+    for path in ("v03.nii.gz", "series"):
+        row = rows[rows["path"] == path].iloc[0]
+        alone = loaded.predict(scans / path)
+        assert float(row["p_nodule"]) == alone.probabilities["nodule"]
+        assert bool(int(row["positive_nodule"])) == alone.positive["nodule"]
+        assert float(row["uncertainty"]) == pytest.approx(alone.uncertainty, abs=1e-6)
+        assert row["model"] == loaded.model_id
+        assert float(row["seconds"]) > 0
+    refused = rows[rows["status"] == "rejected"]
+    assert (refused[["p_nodule", "positive_nodule", "uncertainty", "in_distribution"]] == "").all(axis=None)
+    assert refused["detail"].str.len().min() > 10
+
+
+@pytest.mark.usefixtures("here")
+def test_parquet_holds_the_same_table(model: Path, scans: Path, tmp_path: Path) -> None:
+    score(model, scans, tmp_path)
+    stored, text = pd.read_parquet(tmp_path / "predictions.parquet"), table(tmp_path)
+    assert list(stored.columns) == list(text.columns)
+    for column in stored.columns:
+        if column.startswith("p_") or column in ("uncertainty", "spread", "seconds"):
+            expected = pd.to_numeric(text[column], errors="coerce").to_numpy()
+            np.testing.assert_allclose(stored[column].to_numpy(), expected, atol=5e-7)
+        else:
+            assert list(stored[column].astype("string").fillna("")) == list(text[column].astype(str)), column
+
+
+@pytest.mark.usefixtures("here")
+def test_a_second_start_reads_nothing_and_gives_the_same_bytes(model: Path, scans: Path, tmp_path: Path) -> None:
+    score(model, scans, tmp_path)
+    before = (tmp_path / "predictions.csv").read_bytes()
+    again = score(model, scans, tmp_path)
+    assert again.read_now == 0
+    assert again.statuses == {"ok": 11, "rejected": 4}
+    assert (tmp_path / "predictions.csv").read_bytes() == before
+
+
+@pytest.mark.usefixtures("here")
+def test_new_and_changed_scans_are_picked_up_and_lost_ones_leave(model: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "in", tmp_path / "out"
+    for n in range(3):
+        save_nifti(scans / f"{n}.nii", n)
+    score(model, scans, out)
+    first = table(out).set_index("path")["p_nodule"]
+    (scans / "0.nii").write_bytes((scans / "2.nii").read_bytes())  # same size, other voxels
+    (scans / "1.nii").unlink()
+    save_nifti(scans / "3.nii", 3)
+    assert score(model, scans, out).read_now == 2
+    second = table(out).set_index("path")["p_nodule"]
+    assert list(second.index) == ["0.nii", "2.nii", "3.nii"]
+    assert second["0.nii"] == second["2.nii"] == first["2.nii"] != first["0.nii"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_row_does_not_depend_on_its_neighbours_or_on_when_the_run_broke_off(
+    model: Path, scans: Path, tmp_path: Path
+) -> None:
+    score(model, scans, tmp_path / "whole")
+    score(model, scans, tmp_path / "torn")
+    journal = tmp_path / "torn" / "journal.jsonl"
+    for end in (30, 700, 1500, -5):  # -5: in the last row, however long this run's timings made the rows
+        journal.write_bytes(journal.read_bytes()[:end])
+        (tmp_path / "torn" / "predictions.csv").unlink()
+        assert score(model, scans, tmp_path / "torn").read_now > 0
+        assert timeless(tmp_path / "torn") == timeless(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("here")
+def test_ids_are_left_out_unless_asked_for(model: Path, scans: Path, tmp_path: Path) -> None:
+    score(model, scans, tmp_path)
+    for file in tmp_path.rglob("*"):
+        assert CANARY.encode() not in file.read_bytes(), file.name
+    score(model, scans, tmp_path, include_ids=True)
+    rows = table(tmp_path).set_index("path")
+    assert list(rows.columns[-4:]) == ["patient_id", "accession_number", "study_uid", "series_uid"]
+    assert rows.loc["series", ["patient_id", "accession_number"]].tolist() == [CANARY, CANARY]
+    assert rows.loc["v00.nii.gz", "patient_id"] == ""
+    assert CANARY not in (tmp_path / "journal.jsonl").read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_another_model_or_other_settings_are_refused(model: Path, scans: Path, tmp_path: Path) -> None:
+    score(model, scans, tmp_path / "out")
+    before = (tmp_path / "out" / "predictions.csv").read_bytes()
+    other = save_tiny_model(tmp_path / "other", seed=1)
+    with pytest.raises(UsageError, match=r"model: there tiny-\w{12}, now tiny-\w{12}"):
+        score(other, scans, tmp_path / "out")
+    with pytest.raises(UsageError, match="saliency: there no, now yes"):
+        score(model, scans, tmp_path / "out", saliency=True)
+    with pytest.raises(UsageError, match="scans folder: there"):
+        score(model, scans / "series", tmp_path / "out")
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("inside", [".", "out", "series/out"])
+def test_results_are_never_written_among_the_scans_or_into_the_model(model: Path, scans: Path, inside: str) -> None:
+    before = sorted(scans.rglob("*")), sorted(model.rglob("*"))
+    with pytest.raises(UsageError, match="lies in SCANS"):
+        score(model, scans, scans / inside)
+    with pytest.raises(UsageError, match="lies in MODEL"):
+        score(model, scans, model / inside)
+    (scans.parent / "link").unlink(missing_ok=True)
+    (scans.parent / "link").symlink_to(scans)
+    with pytest.raises(UsageError, match="lies in SCANS"):
+        score(model, scans, scans.parent / "link" / inside)
+    assert (sorted(scans.rglob("*")), sorted(model.rglob("*"))) == before
+
+
+def test_wrong_use_is_said_before_anything_is_written(model: Path, scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--workers is 0"):
+        score(model, scans, tmp_path / "out", workers=0)
+    with pytest.raises(UsageError, match="can't be read"):
+        score(model, tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(UsageError, match="model folder refused"):
+        score(scans, model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="can't be made a folder"):
+        score(model, scans, tmp_path / "file")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_single_file_and_an_empty_folder(model: Path, scans: Path, tmp_path: Path) -> None:
+    assert score(model, scans / "v01.nii.gz", tmp_path / "one").complete
+    assert list(table(tmp_path / "one")["path"]) == ["v01.nii.gz"]
+    (tmp_path / "empty").mkdir()
+    assert not score(model, tmp_path / "empty", tmp_path / "none").complete
+    assert len(table(tmp_path / "none")) == 0
+    assert "p_nodule" in table(tmp_path / "none").columns
+    assert len(pd.read_parquet(tmp_path / "none" / "predictions.parquet")) == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_hostile_names_are_shown_without_harm(model: Path, tmp_path: Path) -> None:
+    names = ["=cmd|' -C calc'!A0.nii", 'a,b"c\n\rd.nii', "\x1b[31m.nii", "ü.nii", os.fsdecode(b"\xff\xfe.nii")]
+    (tmp_path / "in").mkdir()
+    for n, name in enumerate(names):
+        save_nifti(tmp_path / "plain.nii", n).rename(tmp_path / "in" / name)
+    score(model, tmp_path / "in", tmp_path / "out", include_ids=True)
+    shown = list(table(tmp_path / "out")["path"])
+    assert len(shown) == len(names)
+    assert "'=cmd|' -C calc'!A0.nii" in shown
+    assert 'a,b"c\n\rd.nii' in shown
+    assert r"\udcff\udcfe.nii" in shown
+
+
+@pytest.mark.usefixtures("here")
+def test_a_scan_whose_output_is_no_number_costs_one_row(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score(model, scans, tmp_path / "whole")
+    predict = Model.predict_inputs
+    bad = next(scan.scan_id for scan in survey(scans).scans if scan.path.name == "v04.nii.gz")
+
+    def predict_inputs(self, inputs, scan_ids):
+        if bad in scan_ids:
+            raise ScanError(Reason.NON_FINITE, "the network's output for this scan is not a finite number")
+        return predict(self, inputs, scan_ids)
+
+    monkeypatch.setattr(Model, "predict_inputs", predict_inputs)
+    score(model, scans, tmp_path / "out")
+    kept, rows = table(tmp_path / "whole").set_index("path"), table(tmp_path / "out").set_index("path")
+    assert rows.loc["v04.nii.gz", "reason"] == "non_finite"
+    others = rows.index != "v04.nii.gz"
+    assert rows["p_nodule"][others].equals(kept["p_nodule"][others])
+
+
+def test_scans_that_hang_or_crash_cost_their_rows(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "read_input", read_or_hang)
+    summary = score(model, scans, tmp_path, time_limit_s=8)
+    rows = table(tmp_path).set_index("path")
+    assert summary.statuses == {"ok": 9, "rejected": 6}
+    assert rows.loc["v05.nii.gz", ["reason", "detail"]].tolist() == ["timeout", "reading took longer than 8 s"]
+    assert rows.loc["v06.nii.gz", ["reason", "detail"]].tolist() == [
+        "decoder_crash",
+        "the reading process died (signal 11)",
+    ]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let every write beyond `size` bytes of a file fail as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("size", [60, 400, 1100, 2500, 5000])
+def test_a_full_disk_keeps_all_that_was_written(model: Path, scans: Path, tmp_path: Path, size: int) -> None:
+    score(model, scans, tmp_path / "whole")
+    assert (tmp_path / "whole" / "predictions.parquet").stat().st_size > 5000
+    with files_of_at_most(size), pytest.raises(OSError, match="File too large"):
+        score(model, scans, tmp_path / "out")
+    assert not [file.name for file in (tmp_path / "out").iterdir() if file.name != "journal.jsonl"]
+    kept = (tmp_path / "out" / "journal.jsonl").read_bytes()
+    assert kept.endswith(b"\n") or not kept
+    summary = score(model, scans, tmp_path / "out")
+    assert summary.read_now == 14 - max(0, kept.count(b"\n") - 1)
+    assert timeless(tmp_path / "out") == timeless(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_full_disk_keeps_the_earlier_table(model: Path, tmp_path: Path) -> None:
+    for n in range(9):
+        save_nifti(tmp_path / "in" / f"{n}.nii", n)
+    score(model, tmp_path / "in", tmp_path / "out")
+    before = (tmp_path / "out" / "predictions.csv").read_bytes()
+    shutil.copy(tmp_path / "in" / "0.nii", tmp_path / "in" / "new.nii")
+    with files_of_at_most(4000), pytest.raises(OSError, match="File too large"):
+        score(model, tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
+    assert score(model, tmp_path / "in", tmp_path / "out").statuses == {"ok": 10}

@@ -1,0 +1,150 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline import score
+from pipeline.console import DISK_FULL, DONE, WITH_REJECTIONS, WRONG_USE
+from pipeline.scoring import local
+from tests.scoring.scenes import CANARY, run_here, save_folder, save_nifti, save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "m")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "run_isolated", run_here)
+
+
+def words(*parts: object) -> list[str]:
+    return [str(part) for part in parts]
+
+
+def test_without_arguments_it_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert score.main([]) == WRONG_USE
+    assert score.DEMO in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_exit_codes_and_summary(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_folder(tmp_path / "mixed", good=2)
+    assert score.main(words(model, tmp_path / "mixed", "--out", tmp_path / "out")) == WITH_REJECTIONS
+    said = capsys.readouterr()
+    assert re.search(r"7 scans found, 6 read now \(in \d+\.\d s, \d+\.\d scans/s\)", said.out)
+    assert re.search(r"ok +3\n", said.out)
+    assert re.search(r"rejected +4  .*modality 1", said.out)
+    assert "1 other files are no scans" in said.out
+    assert f"written: {tmp_path / 'out' / 'predictions.csv'}" in said.out
+    assert CANARY not in said.out + said.err
+    save_nifti(tmp_path / "clean" / "a.nii", 1)
+    assert score.main(words(model, tmp_path / "clean", "--out", tmp_path / "out2", "--workers", 1)) == DONE
+    (tmp_path / "empty").mkdir()
+    assert score.main(words(model, tmp_path / "empty", "--out", tmp_path / "out3")) == WITH_REJECTIONS
+    assert "nothing usable was found" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("here")
+def test_wrong_use_is_told_and_gives_2(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert score.main(words(model, tmp_path / "nowhere", "--out", tmp_path / "out")) == WRONG_USE
+    assert "can't be read" in capsys.readouterr().err
+    assert score.main(words(model, tmp_path, "--out", tmp_path / "out")) == WRONG_USE
+    assert "lies in SCANS" in capsys.readouterr().err
+    changed = save_tiny_model(tmp_path / "changed")
+    weights = bytearray((changed / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (changed / "weights.safetensors").write_bytes(weights)
+    assert score.main(words(changed, model, "--out", tmp_path / "out")) == WRONG_USE
+    assert "checksum" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        score.main(words(model, tmp_path, "--out", tmp_path / "out", "--watch"))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_full_disk_gives_4(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_nifti(tmp_path / "in" / "a.nii", 1)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert score.main(words(model, tmp_path / "in", "--out", tmp_path / "out")) == DISK_FULL
+    assert "no space left on the disk" in capsys.readouterr().err
+    assert score.main(words(model, tmp_path / "in", "--out", tmp_path / "out")) == DONE
+
+
+def start(model: Path, scans: Path, out: Path, start_new_session: bool = False) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pipeline.score", *words(model, scans, "--out", out)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=start_new_session,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def timeless(out: Path) -> str:
+    """predictions.csv without its column of seconds."""
+    table = pd.read_csv(out / "predictions.csv", dtype=str, keep_default_na=False)
+    return table.drop(columns="seconds").to_csv()
+
+
+def test_killed_twice_it_ends_with_the_table_of_one_run(model: Path, tmp_path: Path) -> None:
+    save_folder(tmp_path / "in", good=24)
+    local.score(model, tmp_path / "in", tmp_path / "whole")
+    journal = tmp_path / "out" / "journal.jsonl"
+    for rows in (2, 12):
+        run = start(model, tmp_path / "in", tmp_path / "out")
+        while run.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") <= rows):
+            time.sleep(0.002)
+        run.send_signal(signal.SIGKILL)
+        run.communicate()
+        assert not (tmp_path / "out" / "predictions.csv").exists()
+    run = start(model, tmp_path / "in", tmp_path / "out")
+    said, _ = run.communicate()
+    assert run.returncode == WITH_REJECTIONS, said
+    read_now = int(re.search(r"(\d+) read now", said)[1])
+    assert 0 < read_now < 28
+    assert timeless(tmp_path / "out") == timeless(tmp_path / "whole")
+
+
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    listing = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
+    )
+    return [int(line) for line in listing.stdout.split()]
+
+
+@pytest.mark.parametrize("rows", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_ctrl_c_ends_it_in_words_and_leaves_no_process(model: Path, tmp_path: Path, rows: int) -> None:
+    first = save_nifti(tmp_path / "in" / "0.nii", 0, (60, 60, 40))
+    for n in range(1, 1000):  # links: enough to be interrupted on a fast machine, written at once
+        (tmp_path / "in" / f"{n}.nii").hardlink_to(first)
+    run = start(model, tmp_path / "in", tmp_path / "out", start_new_session=True)
+    journal = tmp_path / "out" / "journal.jsonl"
+    while run.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < rows):
+        time.sleep(0.01)
+    while run.poll() is None and len(children_of(run)) < 3:  # two readers and the tracker of their pipes
+        time.sleep(0.01)
+    children = children_of(run)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of them
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    assert said.startswith("interrupted; nothing is lost: start the command again")
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
