@@ -1,0 +1,1 @@
+"""The viewer: what a clinician sees."""

@@ -1,0 +1,176 @@
+import gzip
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from app import session
+from pipeline.domain import Identity, Prediction, ReadRules, Reason, Scan, ScanError, UsageError, Volume
+from pipeline.model.package import ModelError, load_model
+from pipeline.scans.find import find_scans
+from tests.app.conftest import save_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(model_folder):
+    return load_model(model_folder)
+
+
+@pytest.fixture
+def nifti(tmp_path) -> Path:
+    voxels = np.random.default_rng(0).normal(-500, 300, (20, 18, 12)).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 3.0, 1.0])), tmp_path / "DOE^JANE.nii.gz")
+    return tmp_path / "DOE^JANE.nii.gz"
+
+
+def opened(key="a") -> session.OpenScan:
+    return session.OpenScan(key, Volume(np.zeros((2, 2, 2), np.float32), np.eye(4)), True, Identity("DOE"), None)
+
+
+def test_settings_of_a_command_line():
+    found = session.parse_settings(("--model", "m", "--scans", "s", "--port", "9", "--hide-identity"))
+    assert found == session.Settings(Path("m"), Path("s"), 9, True)
+    assert session.parse_settings(("--model", "m", "--scans", "s")).port == 8501
+
+
+@pytest.mark.parametrize("wrong", [("--model", "m"), ("--model", "m", "--scans", "s", "--colour")])
+def test_wrong_command_line_leaves_with_2(wrong, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        session.parse_settings(wrong)
+
+
+def test_every_problem_is_told_at_once(tmp_path):
+    with pytest.raises(UsageError, match=r"(?s)--model .*model\.json.*--scans .*does not exist.*--port 99999"):
+        session.check_settings(session.Settings(tmp_path, tmp_path / "none", 99999))
+
+
+def test_settings_of_a_real_model_pass(model_folder, tmp_path):
+    session.check_settings(session.Settings(model_folder, tmp_path))
+
+
+def test_a_changed_model_is_refused(tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    (folder / "model.json").write_text((folder / "model.json").read_text() + " ")
+    with pytest.raises(ModelError, match="checksum"):
+        session.the_model(folder)
+
+
+def test_an_open_scan_has_a_prediction_and_an_identity(model, demo_scans):
+    scan = next(s for s in find_scans(demo_scans)[0] if s.kind == "dicom" and len(s.paths) > 1)
+    found = session.open_scan(model, scan)
+    assert found.key == scan.scan_id
+    assert isinstance(found.result, Prediction)
+    assert 0 <= found.result.probabilities["nodule"] <= 1
+    assert found.identity.patient_name.startswith("Demo^")
+    assert "Demo" not in repr(found)
+    assert found.has_frame
+
+
+def test_a_scan_of_another_modality_is_refused(model, demo_scans):
+    scan = next(s for s in find_scans(demo_scans)[0] if s.modality == "CT")
+    only_mr = replace(model, settings=model.settings.model_copy(update={"read": ReadRules(modalities=("MR",))}))
+    with pytest.raises(ScanError, match="modality"):
+        session.open_scan(only_mr, scan)
+
+
+def test_a_scan_that_does_not_fit_is_shown_without_a_prediction(tmp_path, nifti):
+    flat = load_model(save_tiny_model(tmp_path / "flat", dimensions=2))
+    found = session.open_scan(flat, find_scans(nifti)[0][0])
+    assert isinstance(found.result, ScanError)
+    assert found.result.reason == "not_one_slice"
+    assert found.volume.shape == (20, 18, 12)
+
+
+def test_upload_is_read_by_content_and_leaves_nothing_on_disk(model, nifti, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    for content in (nifti.read_bytes(), gzip.decompress(nifti.read_bytes())):
+        found = session.open_upload(model, "upload-1", content)
+        assert found.key == "upload-1"
+        assert isinstance(found.result, Prediction)
+        assert found.volume.spacing_mm == (2.0, 2.0, 3.0)
+        assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"MZ\x90 not a scan", b"\x1f\x8b broken gzip", b"<script>"])
+def test_upload_that_is_no_scan_is_refused_and_removed(model, content, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(ScanError, match="not_an_image"):
+        session.open_upload(model, "upload-1", content)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_truncated_upload_is_refused(model, nifti):
+    with pytest.raises(ScanError, match=r"truncated|checksum|size_mismatch|malformed"):
+        session.open_upload(model, "upload-1", nifti.read_bytes()[:-2000])
+
+
+def test_a_picture_has_no_patient_frame(tmp_path):
+    flat = load_model(save_tiny_model(tmp_path / "flat", dimensions=2))
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)).save(tmp_path / "x.png")
+    found = session.open_upload(flat, "u", (tmp_path / "x.png").read_bytes())
+    assert not found.has_frame
+    assert isinstance(found.result, Prediction)
+    assert found.identity == Identity()
+
+
+@pytest.mark.parametrize(
+    ("kind", "modality", "warnings", "expected"),
+    [
+        ("dicom", "CT", (), True),
+        ("dicom", "CT", ("no_geometry",), False),
+        ("dicom", "DX", (), False),
+        ("nifti", "", (), True),
+        ("image", "", (), False),
+    ],
+)
+def test_has_frame(kind, modality, warnings, expected):
+    path = Path("x")
+    assert session.has_frame(Scan("0" * 16, path, (path,), kind, modality=modality, warnings=warnings)) == expected
+
+
+def test_heat_map_lies_on_the_scan_and_is_computed_once(model, nifti, monkeypatch):
+    scan = session.open_scan(model, find_scans(nifti)[0][0])
+    heat = session.heat_map(model, scan, "nodule")
+    assert heat.shape == scan.volume.shape
+    assert heat.dtype == np.uint8
+    monkeypatch.setattr(session, "saliency", None)
+    assert session.heat_map(model, scan, "nodule") is heat
+
+
+def test_heat_maps_of_a_scan_are_bounded(model, monkeypatch):
+    monkeypatch.setattr(session, "saliency", lambda *_: np.zeros((2, 2, 2), np.float32))
+    scan = opened()
+    for number in range(session.HEAT_MAPS + 3):
+        session.heat_map(model, scan, str(number))
+    assert len(scan.heat) == session.HEAT_MAPS
+    assert str(session.HEAT_MAPS + 2) in scan.heat
+
+
+def test_open_scans_are_read_once_and_the_oldest_is_dropped():
+    scans, read = session.OpenScans(), []
+
+    def opener(key):
+        return lambda: read.append(key) or opened(key)
+
+    for key in ("a", "a", "b", "a", "c", "a"):
+        assert scans.get(key, opener(key)).key == key
+    assert read == ["a", "b", "c"]
+    scans.get("b", opener("b"))
+    assert read == ["a", "b", "c", "b"]
+
+
+def test_a_refused_scan_is_not_kept():
+    scans = session.OpenScans()
+
+    def refuse():
+        raise ScanError(Reason.TRUNCATED, "cut off")
+
+    for _ in range(2):
+        with pytest.raises(ScanError, match="cut off"):
+            scans.get("a", refuse)
+    assert scans.get("a", opened).key == "a"
