@@ -134,6 +134,18 @@ class AugmentSection(Section):
     """Standard deviation of a random gain (around 1) and offset (around 0) of the intensity."""
     noise: NonNegativeFinite = 0.0
     """Largest standard deviation of added Gaussian noise."""
+    elastic: Fraction = 0.0
+    """Largest displacement of an elastic bend (a grid of four points an axis), as a share of the input's width."""
+    blur: NonNegativeFinite = 0.0
+    """Largest standard deviation of a Gaussian blur in voxels, half of the time."""
+    low_resolution: NonNegativeFinite = 0.0
+    """Largest relative loss of resolution, half of the time: 1 halves it."""
+    cutout: Fraction = 0.0
+    """Largest edge of a box that is blanked, as a share of the input's width, half of the time."""
+    mixup: NonNegativeFinite = 0.0
+    """Parameter of the beta distribution by which pairs of inputs and labels are mixed, for example 0.2; 0: never."""
+    test_time: bool = False
+    """Average the answers over all mirror images along `flip_axes` wherever the model predicts: 2 to 8 times slower."""
 
 
 class TrainSection(Section):
@@ -143,22 +155,37 @@ class TrainSection(Section):
     """Passes over the training scans."""
     folds: NonNegativeInt = 0
     """0: train once on the split; K: one model a fold, kept as an ensemble, with out-of-fold predictions ("oof")."""
+    repeats: PositiveInt = 1
+    """Networks for the split, or for each fold, that differ in their seed alone; kept as an ensemble."""
     batch_size: PositiveInt = 8
     """Scans in one optimizer step."""
+    accumulate: PositiveInt = 1
+    """Parts in which the scans of one step pass through the network, where memory is short; doubled where it ends."""
     learning_rate: PositiveFinite = 1e-3
     """Peak learning rate of AdamW."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor of the learning rate from one stage of the backbone to the next deeper one below the head; 0.7 keeps
+    pretrained weights near where they were, 1 learns all alike."""
+    unfreeze_epochs: NonNegativeInt = 0
+    """Epochs after which one more stage learns: first the head alone, then the stages below; 0: all from the start."""
     weight_decay: NonNegativeFinite = 0.01
     """AdamW weight decay, off for norms and biases."""
     warmup_fraction: Fraction = 0.1
     """Share of the steps during which the learning rate rises; then it falls along a cosine."""
-    class_weights: bool = True
-    """Weigh each class by the inverse of its frequency in the train split."""
+    imbalance: Literal["weights", "sampler", "none"] = "weights"
+    """weights: a class counts by the inverse of its frequency; sampler: scans of rare classes are drawn more often."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """focal: scans that are already right count less (by the square of what is missing)."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the label's mass given to the other class(es)."""
     patience: NonNegativeInt = 10
     """Stop after this many epochs without a better tune AUROC; 0 never stops early."""
     gradient_clip: NonNegativeFinite = 1.0
     """Largest norm of the gradient; 0 does not clip."""
+    ema: Fraction = 0.0
+    """Decay a step of a moving average of the weights, which is what is judged and kept, for example 0.99; 0: none."""
+    batch_norm: Literal["auto", "learn", "frozen"] = "auto"
+    """frozen: keep the statistics of the pretrained weights; auto does so for batches of less than 8 scans."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 mixed precision on a GPU that has it, fp32 on a CPU (bf16 computes wrong 3D gradients there)."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -167,6 +194,12 @@ class TrainSection(Section):
     """Processes that read scans."""
     seed: NonNegativeInt = 0
     """Seed of weights, order and augmentation."""
+
+    @model_validator(mode="after")
+    def _parts_are_whole(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate must divide batch_size ({self.batch_size}) without rest")
+        return self
 
 
 class EvaluateSection(Section):
@@ -207,6 +240,14 @@ class Config(Section):
                 f"model.dimensions is {self.model.dimensions}, "
                 f"but preprocess.size has {len(self.preprocess.size)} numbers"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pretrained_where_needed(self) -> Self:
+        rules = self.train
+        if self.model.weights == "none" and (rules.unfreeze_epochs or rules.batch_norm == "frozen"):
+            key = "unfreeze_epochs" if rules.unfreeze_epochs else "batch_norm: frozen"
+            raise ValueError(f"train.{key} keeps pretrained weights as they are, but model.weights is none")
         return self
 
 

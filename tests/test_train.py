@@ -1,20 +1,23 @@
 """The train command on a cohort of tiny volumes whose label is their brightness."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from pipeline import load_model
+from pipeline import load_model, read_volume
 from pipeline.prepare import main as prepare
 from pipeline.train import main
 
@@ -153,6 +156,115 @@ def test_folds_give_out_of_fold_predictions_and_an_ensemble(cohort, tmp_path) ->
     model = load_model(tmp_path / "run" / "model")
     assert len(model.networks) == 3
     assert model.operating_points["bright"].chosen_on == "oof"
+
+
+def test_a_held_out_fold_never_chooses_the_checkpoint(cohort, tmp_path) -> None:
+    """What is kept of a fold's network is its last epoch, however much better an earlier one was."""
+    from pipeline.model.learner import Learner
+
+    def worse_each_epoch(self):
+        self.outputs.clear()
+        self.log_dict({"tune_loss": 1.0, "tune_auroc": 0.5, "tune_score": -float(self.current_epoch)})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "on_validation_epoch_end", worse_each_epoch)
+        assert train(tmp_path, cohort, "--train.folds", "3") == 0
+    home = tmp_path / "run" / "checkpoints" / "fold0"
+    assert sorted(p.name for p in home.iterdir()) == ["before_last.ckpt", "last.ckpt"]
+    last = torch.load(home / "last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+    kept = load_file(tmp_path / "run" / "model" / "members" / "0" / "weights.safetensors")
+    assert all(torch.equal(last["state_dict"][f"network.{k}"], v) for k, v in kept.items())
+
+
+def test_several_seeds_are_one_ensemble_and_their_spread_is_said(cohort, tmp_path, capsys) -> None:
+    assert train(tmp_path, cohort, "--train.repeats", "2", "--train.epochs", "2") == 0
+    assert "2 networks: AUROC where held out" in capsys.readouterr().out
+    run = tmp_path / "run"
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["single", "single_seed1"]
+    a, b = (load_file(run / "model" / "members" / k / "weights.safetensors") for k in "01")
+    assert any(not np.array_equal(a[k], b[k]) for k in a)
+    assert 0 <= json.loads((run / "model" / "model.json").read_text())["training"]["held_out_auroc_mean"] <= 1
+
+
+def test_what_serves_training_serves_scoring_too(cohort, scans, tmp_path) -> None:
+    """Averaged mirror images, averaged weights, drawn classes, mixed pairs, parts of a step: same probabilities."""
+    sections = {
+        "augment": {"flip_axes": ["x", "z"], "test_time": True, "mixup": 0.3, "cutout": 0.2},
+        "train": {"ema": 0.9, "imbalance": "sampler", "loss": "focal", "accumulate": 2, "layer_decay": 0.8},
+    }
+    assert train(tmp_path, cohort, **sections) == 0
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str).set_index("scan_id")
+    paths = pd.read_csv(cohort / "scans.csv", dtype=str).set_index("scan_id")["path"]
+    model = load_model(tmp_path / "run" / "model")
+    assert model.settings.test_time_flips == ("x", "z")
+    volume = read_volume(scans / "scans" / paths.iloc[0])
+    p = model.predict(volume).probabilities["bright"]
+    assert p == pytest.approx(float(table.loc[table.index[0], "p_bright"]), abs=2e-6)
+    mirrored = replace(volume, voxels=np.ascontiguousarray(volume.voxels[::-1]))
+    assert model.predict(mirrored).probabilities["bright"] == pytest.approx(p, abs=1e-5)
+
+
+@pytest.mark.parametrize("sections", [{"train": {"ema": 0.8}}, {"model": {"dropout": 0.5}}])
+def test_averages_and_dropout_go_on_after_a_stop_bit_for_bit(cohort, tmp_path, sections) -> None:
+    from pipeline.model.learner import EpochReport
+
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    assert train(tmp_path / "whole", cohort, **sections) == 0
+    with pytest.MonkeyPatch.context() as patch:
+
+        def stop(self, trainer, module):
+            if trainer.current_epoch == 1:
+                raise KeyboardInterrupt
+
+        patch.setattr(EpochReport, "on_train_epoch_start", stop)
+        assert train(tmp_path / "cut", cohort, **sections) == 130
+    assert train(tmp_path / "cut", cohort, "--resume", **sections) == 0
+    a, b = (load_file(tmp_path / name / "run" / "model" / "weights.safetensors") for name in ("whole", "cut"))
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_a_loss_that_is_no_number_names_its_scans(cohort, tmp_path, capsys) -> None:
+    from pipeline.model import learner
+
+    def spoilt(logits, targets, *rest):
+        spoilt.calls += 1
+        return logits.sum() * (float("nan") if spoilt.calls == 9 else 0.0)
+
+    spoilt.calls = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learner, "classification_loss", spoilt)
+        assert train(tmp_path, cohort) == 2
+    said = capsys.readouterr().err
+    assert "the loss is not a finite number in epoch 2" in said
+    ids = set(pd.read_csv(cohort / "scans.csv", dtype=str)["scan_id"])
+    named = set(re.findall(r"[0-9a-f]{16}", said))
+    assert named
+    assert named <= ids
+    assert torch.load(tmp_path / "run" / "checkpoints" / "single" / "last.ckpt", weights_only=True)["epoch"] == 0
+
+
+def test_where_memory_ends_the_step_passes_in_parts(cohort, tmp_path, capsys) -> None:
+    from pipeline.model.backbone import Classifier
+
+    forward = Classifier.forward
+
+    def small_memory(self, inputs):
+        if len(inputs) > 2 and self.training:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, inputs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "forward", small_memory)
+        assert train(tmp_path, cohort) == 0
+        said = capsys.readouterr().out
+        assert "out of memory with 8 scans at once: going on with 4, 2 times a step" in said
+        assert "out of memory with 4 scans at once: going on with 2, 4 times a step" in said
+        patch.setattr(Classifier, "forward", lambda self, inputs: small_memory(self, inputs.repeat(3, 1, 1, 1, 1)))
+        shutil.rmtree(tmp_path / "run")
+        assert train(tmp_path, cohort) == 2
+        assert "one scan is too large for the memory" in capsys.readouterr().err
 
 
 def test_folds_that_the_cohort_does_not_have(cohort, tmp_path, capsys) -> None:

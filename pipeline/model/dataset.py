@@ -112,10 +112,14 @@ class ScanDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class EpochSampler(Sampler[int]):
-    """A shuffled order that depends on (seed, epoch) alone, so that a resumed run sees the same batches."""
+    """A random order that depends on (seed, epoch) alone, so that a resumed run sees the same batches.
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    Args:
+        weights: How often each scan is drawn, with replacement; None: each once.
+    """
+
+    def __init__(self, length: int, seed: int, weights: NDArray[np.float64] | None = None) -> None:
+        self.length, self.seed, self.epoch, self.weights = length, seed, 0, weights
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer before each epoch."""
@@ -128,15 +132,20 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         """Positions in this epoch's order."""
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        yield from torch.randperm(self.length, generator=generator).tolist()
+        if self.weights is None:
+            yield from torch.randperm(self.length, generator=generator).tolist()
+        else:
+            weights = torch.from_numpy(self.weights)
+            yield from torch.multinomial(weights, self.length, replacement=True, generator=generator).tolist()
 
 
-def train_loader(dataset: ScanDataset, batch_size: int, seed: int) -> DataLoader[tuple[Tensor, Tensor, int]]:
-    """Shuffled batches; a last batch of one scan is dropped (batch norm can't learn from it)."""
+def train_loader(
+    dataset: ScanDataset, batch_size: int, seed: int, weights: NDArray[np.float64] | None = None
+) -> DataLoader[tuple[Tensor, Tensor, int]]:
+    """Batches in random order; a last batch of one scan is dropped (batch norm can't learn from it)."""
     size = min(batch_size, len(dataset))
-    return DataLoader(
-        dataset, size, sampler=EpochSampler(len(dataset), seed), drop_last=len(dataset) % size == 1 and size > 1
-    )
+    sampler = EpochSampler(len(dataset), seed, weights)
+    return DataLoader(dataset, size, sampler=sampler, drop_last=len(dataset) % size == 1 and size > 1)
 
 
 def plain_loader(dataset: ScanDataset, batch_size: int) -> DataLoader[tuple[Tensor, Tensor, int]]:

@@ -9,17 +9,19 @@ from typing import Literal
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
 from pipeline.cohort.manifest import Cohort
-from pipeline.config import Config
+from pipeline.config import Config, TrainSection
 from pipeline.console import Bar, progress, stdout
 from pipeline.domain import UsageError
 from pipeline.model.backbone import Classifier, build_network, count_parameters
+from pipeline.model.checkpoints import BEST, LAST, WholeFiles, keepers, newest
 from pipeline.model.dataset import Inputs, ScanDataset, plain_loader, train_loader
-from pipeline.model.learner import EpochReport, Learner, class_weights
+from pipeline.model.learner import BadLossError, EpochReport, Learner
+from pipeline.model.losses import class_weights, scan_weights
 from pipeline.model.plan import Job
 from pipeline.model.weights import load_backbone
 
@@ -27,52 +29,102 @@ from pipeline.model.weights import load_backbone
 def fit(job: Job, config: Config, cohort: Cohort, inputs: Inputs, y: NDArray[np.float32], resume: bool) -> Classifier:
     """The fitted network of one job, on the CPU: its best checkpoint by the tune split, or the last one of a fold.
 
+    Where memory ends, the step's scans pass in twice as many parts, from the last whole epoch on.
+
     Args:
         y: Targets [row, finding], NaN where missing.
         resume: Go on from checkpoints/<job>/last.ckpt where there is one.
+
+    Raises:
+        UsageError: If the loss is no number, or one scan is too large for the memory.
     """
-    lightning.seed_everything(config.train.seed, verbose=False)
+    home, rules = config.out / "checkpoints" / job.name, config.train
+    while True:
+        try:
+            network = _fit_once(job, config.model_copy(update={"train": rules}), cohort, inputs, y, resume)
+            break
+        except BadLossError as bad:
+            ids = ", ".join(str(cohort.table["scan_id"].iloc[row]) for row in bad.rows)
+            raise UsageError(
+                f"{bad} (scans {ids}); the checkpoints before it are kept in {home}. Lower train.learning_rate, or "
+                "look at these scans"
+            ) from None
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            rules, resume = _in_more_parts(rules), True
+    kept = home / (BEST if job.select else LAST)
+    state = torch.load(kept, map_location="cpu", weights_only=True)["state_dict"]
+    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
+    return network.cpu().eval()
+
+
+def _fit_once(
+    job: Job, config: Config, cohort: Cohort, inputs: Inputs, y: NDArray[np.float32], resume: bool
+) -> Classifier:
+    """The network after its last epoch."""
+    rules, home = config.train, config.out / "checkpoints" / job.name
+    lightning.seed_everything(job.seed, verbose=False)
     network = build_network(config.model, len(cohort.findings))
     match = load_backbone(network.trunk, config.model.weights, config.model.min_match)
     millions = count_parameters(network) / 1e6
     stdout.print(f"{job.name}: {config.model.backbone}, {millions:.1f} million parameters; {match}", markup=False)
-    weights = class_weights(y[job.learn], cohort.task, config.train.class_weights)
-    home = config.out / "checkpoints" / job.name
-    last = home / "last.ckpt"
+    weights = class_weights(y[job.learn], cohort.task, rules.imbalance == "weights")
+    drawn_by = scan_weights(y[job.learn], cohort.task) if rules.imbalance == "sampler" else None
     learn, watch = (ScanDataset(inputs.arrays, y, rows.tolist()) for rows in (job.learn, job.watch))
+    size = rules.batch_size // rules.accumulate
+    checkpoint = newest(home) if resume else None
     with progress(f"Training {job.name}") as bar, _quiet_lightning():
         try:
             _trainer(job, config, bar).fit(
-                Learner(network, config, cohort.task, weights),
-                train_loader(learn, config.train.batch_size, config.train.seed),
-                plain_loader(watch, config.train.batch_size),
-                ckpt_path=str(last) if resume and last.is_file() else None,
+                Learner(network, config, cohort.task, weights, job.seed),
+                train_loader(learn, size, job.seed, drawn_by),
+                plain_loader(watch, size),
+                ckpt_path=str(checkpoint) if checkpoint else None,
                 weights_only=True,
             )
         except SystemExit as stop:
             # Lightning leaves without an exit code when it is told to stop (SIGTERM, Ctrl-C): that is not "done".
             raise KeyboardInterrupt from stop
-    state = torch.load(home / "best.ckpt" if job.select else last, map_location="cpu", weights_only=True)["state_dict"]
-    network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
-    return network.cpu().eval()
+    return network
 
 
 def _trainer(job: Job, config: Config, bar: Bar) -> lightning.Trainer:
     rules = config.train
-    history = config.out / ("history.csv" if job.select else f"history_{job.name}.csv")
-    best = ModelCheckpoint(
-        config.out / "checkpoints" / job.name, "best", monitor="tune_score", mode="max", save_last=True,
-        enable_version_counter=False,
-    )  # fmt: skip
-    callbacks: list[lightning.Callback] = [best, EpochReport(history, bar)]
+    history = config.out / ("history.csv" if job.name == "single" else f"history_{job.name}.csv")
+    callbacks = [*keepers(config.out / "checkpoints" / job.name, job.select), EpochReport(history, bar)]
     if job.select and rules.patience:
         callbacks.append(EarlyStopping("tune_score", mode="max", patience=rules.patience))
+    if rules.ema:
+        callbacks.append(EMAWeightAveraging(decay=rules.ema))
     return lightning.Trainer(
         max_epochs=rules.epochs, accelerator=rules.accelerator, devices=1, precision=_precision(config),
-        gradient_clip_val=rules.gradient_clip or None, callbacks=callbacks, enable_progress_bar=False,
-        logger=TensorBoardLogger(config.out, "tensorboard", job.name), enable_model_summary=False,
-        num_sanity_val_steps=0, log_every_n_steps=1,
+        gradient_clip_val=rules.gradient_clip or None, accumulate_grad_batches=rules.accumulate, callbacks=callbacks,
+        enable_progress_bar=False, logger=TensorBoardLogger(config.out, "tensorboard", job.name),
+        enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1, plugins=[WholeFiles()],
     )  # fmt: skip
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether a GPU or the machine has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _in_more_parts(rules: TrainSection) -> TrainSection:
+    """The same steps in smaller parts, said aloud.
+
+    Raises:
+        UsageError: If a step passes scan by scan already.
+    """
+    divisors = [n for n in range(2 * rules.accumulate, rules.batch_size + 1) if rules.batch_size % n == 0]
+    if not divisors:
+        raise UsageError("one scan is too large for the memory; lower preprocess.size or take a smaller model.backbone")
+    stdout.print(
+        f"out of memory with {rules.batch_size // rules.accumulate} scans at once: going on with "
+        f"{rules.batch_size // divisors[0]}, {divisors[0]} times a step (train.accumulate)",
+        markup=False,
+    )
+    return rules.model_copy(update={"accumulate": divisors[0]})
 
 
 def device_of(config: Config) -> torch.device:

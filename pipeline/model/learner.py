@@ -1,4 +1,4 @@
-"""The thin LightningModule: two steps and the optimizer; losses that know class weights and missing labels."""
+"""The thin LightningModule: two steps and the optimizer."""
 
 import math
 from pathlib import Path
@@ -12,40 +12,58 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pipeline.config import Config
 from pipeline.console import Bar
 from pipeline.files import write_table
-from pipeline.model.augment import apply, draw
+from pipeline.model.augment import apply, draw, mix, sample_seed
+from pipeline.model.losses import classification_loss
+from pipeline.model.stages import hold_all_norms, norms_are_held, parameter_groups, thaw
 
 Batch = tuple[Tensor, Tensor, Tensor]
-"""Inputs [n, channel, (z,) y, x], targets [n, finding] (0, 1, NaN for missing), rows [n]."""
+"""Inputs [n, channel, (z,) y, x], targets [n, finding] (0, 1, NaN for missing), rows of the cohort's table [n]."""
+
+
+class BadLossError(FloatingPointError):
+    """A loss that is not a finite number.
+
+    Attributes:
+        epoch: Counted from 1. rows: Rows of the cohort's table in the batch.
+    """
+
+    def __init__(self, epoch: int, rows: list[int]) -> None:
+        super().__init__(f"the loss is not a finite number in epoch {epoch}")
+        self.epoch, self.rows = epoch, rows
 
 
 class Learner(lightning.LightningModule):
     """A network with its loss, its tune AUROC and its optimizer. Final numbers never come from here."""
 
-    def __init__(self, network: nn.Module, config: Config, task: str, class_weights: Tensor) -> None:
+    def __init__(self, network: nn.Module, config: Config, task: str, class_weights: Tensor, seed: int) -> None:
         super().__init__()
-        self.network, self.config, self.task = network, config, task
+        self.network, self.config, self.task, self.seed = network, config, task, seed
         self.class_weights: Tensor
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.outputs: list[tuple[Tensor, Tensor]] = []
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """The loss of one augmented batch."""
+    def on_train_epoch_start(self) -> None:
+        """Let the stages learn whose turn it is."""
+        rules = self.config.train
+        thaw(self.network, self.current_epoch, rules.unfreeze_epochs)
+        if norms_are_held(rules, pretrained=self.config.model.weights != "none"):
+            hold_all_norms(self.network)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss of one augmented batch; dropout's stream begins anew, so that a resumed run draws the same."""
         inputs, targets, rows = batch
         rules = self.config
-        drawn = draw(rules.augment, rules.preprocess.size, rules.train.seed, self.current_epoch, rows.tolist())
+        torch.manual_seed(sample_seed(self.seed, self.current_epoch, index))
+        drawn = draw(rules.augment, rules.preprocess.size, self.seed, self.current_epoch, rows.tolist())
         with torch.autocast(inputs.device.type, enabled=False):
-            inputs = apply(inputs, drawn)
+            inputs, targets = mix(apply(inputs, drawn), targets, drawn)
         loss = self.loss(self.network(inputs), targets)
         if not bool(torch.isfinite(loss)):
-            raise FloatingPointError(
-                f"the loss is not a number in epoch {self.current_epoch + 1} (table rows {rows.tolist()}); "
-                "the checkpoints before it are intact. Lower train.learning_rate or check these scans"
-            )
+            raise BadLossError(self.current_epoch + 1, rows.tolist())
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(rows))
         return loss
 
@@ -66,17 +84,15 @@ class Learner(lightning.LightningModule):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Weighted cross entropy; missing labels (NaN) count nothing."""
+        rules = self.config.train
         return classification_loss(
-            logits.float(), targets, self.task, self.class_weights, self.config.train.label_smoothing
+            logits.float(), targets, self.task, self.class_weights, rules.label_smoothing, rules.loss == "focal"
         )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW (no decay on norms and biases), linear warm-up, then a cosine to zero."""
+        """AdamW (rates by stage, no decay on norms and biases), linear warm-up, then a cosine to zero."""
         rules = self.config.train
-        decayed = [p for p in self.network.parameters() if p.requires_grad and p.ndim > 1]
-        rest = [p for p in self.network.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": rules.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=rules.learning_rate)
+        optimizer = torch.optim.AdamW(parameter_groups(self.network, rules), lr=rules.learning_rate)
         steps = int(self.trainer.estimated_stepping_batches)
         warm = max(1, round(rules.warmup_fraction * steps))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, warm, steps))
@@ -106,35 +122,6 @@ class EpochReport(Callback):
         earlier = pd.read_csv(self.history) if self.history.is_file() else pd.DataFrame({"epoch": []})
         kept = earlier[earlier["epoch"] < row["epoch"]]
         write_table(self.history, pd.concat([kept, pd.DataFrame([row])]) if len(kept) else pd.DataFrame([row]))
-
-
-def classification_loss(logits: Tensor, targets: Tensor, task: str, weights: Tensor, smoothing: float) -> Tensor:
-    """Mean weighted cross entropy of logits [n, finding] for targets [n, finding] with NaN where missing.
-
-    Args:
-        weights: [2, finding] weights of label 0 and 1 (binary, multilabel), or [1, finding] of each class.
-    """
-    if task == "multiclass":
-        return functional.cross_entropy(logits, targets.argmax(1), weight=weights[0], label_smoothing=smoothing)
-    known = ~torch.isnan(targets)
-    labels = torch.where(known, targets, torch.zeros_like(targets))
-    weight = torch.where(labels > 0.5, weights[1], weights[0]) * known
-    goal = labels * (1 - 2 * smoothing) + smoothing
-    losses = functional.binary_cross_entropy_with_logits(logits, goal, weight=weight, reduction="sum")
-    return losses / known.sum().clamp(min=1)
-
-
-def class_weights(targets: NDArray[np.float32], task: str, weighted: bool) -> Tensor:
-    """Inverse class frequencies with mean 1 over the scans, in the shape `classification_loss` takes."""
-    n_findings = targets.shape[1]
-    if task == "multiclass":
-        counts = np.nansum(targets, axis=0, keepdims=True)
-        weights = counts.sum() / (n_findings * np.maximum(counts, 1))
-    else:
-        ones, known = np.nansum(targets, axis=0), np.sum(~np.isnan(targets), axis=0)
-        counts = np.stack([known - ones, ones])
-        weights = known / (2 * np.maximum(counts, 1))
-    return torch.from_numpy(weights.astype(np.float32) if weighted else np.ones_like(weights, dtype=np.float32))
 
 
 def mean_auroc(logits: NDArray[np.float32], targets: NDArray[np.float32]) -> float:

@@ -14,60 +14,64 @@ from pipeline.evaluation.calibration import Calibration, Task, fit_temperature, 
 from pipeline.evaluation.operating_point import choose
 from pipeline.model.backbone import Classifier
 from pipeline.model.dataset import Inputs
+from pipeline.model.learner import mean_auroc
 from pipeline.model.package import logits_of
-from pipeline.model.plan import Job
+from pipeline.model.plan import Job, judges
 
 Logits = NDArray[np.float32]
 
 
-def all_logits(networks: Sequence[Classifier], inputs: Inputs, device: torch.device) -> Logits:
+def all_logits(networks: Sequence[Classifier], inputs: Inputs, device: torch.device, flips: Sequence[str]) -> Logits:
     """Raw outputs [member, row, finding] of every row; rows of refused scans mean nothing."""
-    return np.stack([logits_of(network.to(device), inputs.arrays, device) for network in networks])
-
-
-def held_out(jobs: Sequence[Job], logits: Logits) -> tuple[NDArray[np.intp], Logits]:
-    """The rows that no network learned from before their logits were taken (tune split or folds), and those logits."""
-    rows = np.concatenate([job.watch for job in jobs])
-    return rows, np.concatenate([logits[member, job.watch] for member, job in enumerate(jobs)])
+    return np.stack([logits_of(network.to(device), inputs.arrays, device, flips) for network in networks])
 
 
 def calibrate(jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32], task: str) -> Calibration:
-    """The calibration fitted on held-out rows; none where there are no such rows."""
-    rows, own = held_out(jobs, logits)
+    """The calibration fitted on rows that a member did not learn from; none where there are no such rows."""
+    own = np.concatenate([logits[member, job.watch] for member, job in enumerate(jobs)])
+    rows = np.concatenate([job.watch for job in jobs])
     if not len(rows):
         return uncalibrated(cast(Task, task), y.shape[1])
     return fit_temperature(own.astype(np.float64), y[rows].astype(np.float64), cast(Task, task))
 
 
+def fair_probabilities(jobs: Sequence[Job], logits: Logits, calibration: Calibration) -> NDArray[np.float64]:
+    """Calibrated probabilities [row, finding]: the mean of the members, of held-out rows that of their own ones."""
+    members = np.stack([calibration.apply(member.astype(np.float64)) for member in logits])
+    fair = judges(jobs, logits.shape[1])[..., np.newaxis]
+    return np.asarray((members * fair).sum(axis=0) / fair.sum(axis=0))
+
+
 def fix_points(
-    jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32], calibration: Calibration, findings: Sequence[str],
-    target: str,
-) -> dict[str, OperatingPoint]:  # fmt: skip
+    jobs: Sequence[Job], p: NDArray[np.float64], y: NDArray[np.float32], findings: Sequence[str], target: str
+) -> dict[str, OperatingPoint]:
     """One threshold a finding, chosen on held-out rows; findings without both classes there get none."""
-    rows, own = held_out(jobs, logits)
+    rows = np.unique(np.concatenate([job.watch for job in jobs]))
     if not len(rows):
         return {}
-    p = calibration.apply(own.astype(np.float64)).round(6)
+    kept = p[rows].round(6)
     chosen_on = "tune" if jobs[0].select else "oof"
-    points = [choose(f, y[rows, k].astype(np.float64), p[:, k], target, chosen_on) for k, f in enumerate(findings)]
+    points = [choose(f, y[rows, k].astype(np.float64), kept[:, k], target, chosen_on) for k, f in enumerate(findings)]
     return {point.finding: point for point in points if point is not None}
+
+
+def held_out_aurocs(jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32]) -> list[float]:
+    """Each member's AUROC (mean over findings) on the rows that it was held out for."""
+    return [mean_auroc(logits[member, job.watch], y[job.watch]) for member, job in enumerate(jobs) if len(job.watch)]
 
 
 def predictions_table(
     cohort: Cohort,
     inputs: Inputs,
     jobs: Sequence[Job],
-    logits: Logits,
-    calibration: Calibration,
+    fair: NDArray[np.float64],
     y: NDArray[np.float32],
 ) -> pd.DataFrame:
     """RUN/predictions.csv: a row a scan; out-of-fold rows carry split "oof" and their own fold's probabilities."""
-    members = np.stack([calibration.apply(member.astype(np.float64)) for member in logits])
-    p = members.mean(axis=0)
+    p = fair.copy()
     split = cohort.table["split"].fillna("").astype(str).to_numpy(dtype=object)
-    if not jobs[0].select:
-        for member, job in enumerate(jobs):
-            p[job.watch] = members[member, job.watch]
+    for job in jobs:
+        if not job.select:
             split[job.watch] = "oof"
     refused = sorted(inputs.refused)
     p[refused] = np.nan

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +59,7 @@ class Settings(BaseModel):
     model: ModelSection
     members: int = 1
     precision: Literal["fp32"] = "fp32"
+    test_time_flips: tuple[Literal["x", "y", "z"], ...] = ()
     calibration: Calibration
     operating_points: dict[str, OperatingPoint]
     intended_use: str = ""
@@ -144,7 +146,8 @@ class Model:
 
     def logits(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
         """Raw outputs [member, scan, finding] of inputs [scan, channel, (z,) y, x]."""
-        return np.stack([logits_of(network, arrays, self.device) for network in self.networks])
+        flips = self.settings.test_time_flips
+        return np.stack([logits_of(network, arrays, self.device, flips) for network in self.networks])
 
     def calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated probabilities [member, scan, finding] of raw outputs."""
@@ -168,15 +171,25 @@ class Model:
         )
 
 
-def logits_of(network: torch.nn.Module, arrays: NDArray[np.float32], device: torch.device) -> NDArray[np.float32]:
-    """Raw outputs [scan, finding] of one network, in padded batches of a fixed size."""
+def logits_of(
+    network: torch.nn.Module, arrays: NDArray[np.float32], device: torch.device, flips: Sequence[str] = ()
+) -> NDArray[np.float32]:
+    """Raw outputs [scan, finding] of one network, in padded batches of a fixed size.
+
+    Args:
+        flips: Axes of the input ("x", "y", "z"); the outputs for all mirror images along them are averaged.
+    """
+    axes = [-1 - "xyz".index(name) for name in flips]
+    mirrored = [dims for n in range(len(axes) + 1) for dims in combinations(axes, n)]
     rows = []
     with torch.inference_mode():
         for start in range(0, len(arrays), BATCH):
             part = np.asarray(arrays[start : start + BATCH])
-            batch = np.zeros((BATCH, *part.shape[1:]), dtype=np.float32)
-            batch[: len(part)] = part
-            rows.append(network(torch.from_numpy(batch).to(device)).float().cpu().numpy()[: len(part)])
+            padded = np.zeros((BATCH, *part.shape[1:]), dtype=np.float32)
+            padded[: len(part)] = part
+            batch = torch.from_numpy(padded).to(device)
+            outputs = torch.stack([network(batch.flip(dims) if dims else batch).float() for dims in mirrored]).mean(0)
+            rows.append(outputs.cpu().numpy()[: len(part)])
     return np.concatenate(rows)
 
 

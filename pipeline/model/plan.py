@@ -1,6 +1,7 @@
 """Which rows each network learns from, and which it is watched or judged on."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -20,10 +21,12 @@ class Job:
     watch: NDArray[np.intp]
     select: bool
     """Whether `watch` (the tune split) may choose the checkpoint; a held-out fold may not."""
+    seed: int = 0
+    """Of weights, order and augmentation."""
 
 
 def plan(cohort: Cohort, config: Config, y: NDArray[np.float32], usable: NDArray[np.bool_]) -> list[Job]:
-    """One job for the split, or one a fold.
+    """One job for the split or one a fold, each as often as `train.repeats` says, with seeds of their own.
 
     Raises:
         UsageError: If a split or fold is empty, or a class is missing where it is needed.
@@ -53,7 +56,19 @@ def plan(cohort: Cohort, config: Config, y: NDArray[np.float32], usable: NDArray
         ]
     if faults:
         raise UsageError("the cohort can't be trained on:\n" + "\n".join(f"  {fault}" for fault in faults))
-    return jobs
+    return [_repeated(job, config.train.seed, k) for job in jobs for k in range(config.train.repeats)]
+
+
+def _repeated(job: Job, seed: int, k: int) -> Job:
+    return replace(job, name=f"{job.name}_seed{seed + k}" if k else job.name, seed=seed + k)
+
+
+def judges(jobs: Sequence[Job], n_rows: int) -> NDArray[np.bool_]:
+    """[member, row] whether a member may judge a row: rows that some were held out for are theirs alone."""
+    watched = np.zeros((len(jobs), n_rows), dtype=bool)
+    for member, job in enumerate(jobs):
+        watched[member, job.watch] = True
+    return watched | ~watched.any(axis=0)
 
 
 def _class_faults(where: str, y: NDArray[np.float32], cohort: Cohort) -> list[str]:

@@ -12,13 +12,20 @@ import torch
 from pipeline.cohort.leakage import patients
 from pipeline.cohort.manifest import Cohort, read_cohort, targets
 from pipeline.config import Config, load_config, save_config
-from pipeline.console import progress
+from pipeline.console import progress, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.evaluation.operating_point import parse_target
 from pipeline.files import sha256_of, write_json, write_table
 from pipeline.model.dataset import Inputs, cache_inputs
 from pipeline.model.fit import device_of, fit
-from pipeline.model.outputs import all_logits, calibrate, fix_points, predictions_table
+from pipeline.model.outputs import (
+    all_logits,
+    calibrate,
+    fair_probabilities,
+    fix_points,
+    held_out_aurocs,
+    predictions_table,
+)
 from pipeline.model.package import Settings, save_model
 from pipeline.model.plan import Job, plan
 from pipeline.scans.find import survey
@@ -41,16 +48,18 @@ def train(config: Config, resume: bool = False) -> pd.DataFrame:
     usable = np.array([row not in inputs.refused for row in range(len(y))]) & ~np.isnan(y).all(axis=1)
     jobs = plan(cohort, config, y, usable)
     networks = [fit(job, config, cohort, inputs, y, resume) for job in jobs]
-    logits = all_logits(networks, inputs, device_of(config))
+    flips = config.augment.flip_axes if config.augment.test_time else ()
+    logits = all_logits(networks, inputs, device_of(config), flips)
     calibration = calibrate(jobs, logits, y, cohort.task)
+    p = fair_probabilities(jobs, logits, calibration)
     settings = Settings(
         name=config.name, task=cohort.task, findings=cohort.findings, read=read, preprocess=config.preprocess,
-        model=config.model, calibration=calibration, intended_use=config.intended_use,
-        operating_points=fix_points(jobs, logits, y, calibration, cohort.findings, config.evaluate.target),
-        training=_training_facts(cohort, jobs),
+        model=config.model, calibration=calibration, intended_use=config.intended_use, test_time_flips=flips,
+        operating_points=fix_points(jobs, p, y, cohort.findings, config.evaluate.target),
+        training=_training_facts(cohort, jobs) | _spread(held_out_aurocs(jobs, logits, y)),
     )  # fmt: skip
     save_model(config.out / "model", settings, networks)
-    table = predictions_table(cohort, inputs, jobs, logits, calibration, y)
+    table = predictions_table(cohort, inputs, jobs, p, y)
     write_table(config.out / "predictions.csv", table, float_format="%.6f")
     return table
 
@@ -106,6 +115,18 @@ def _inputs(config: Config, cohort: Cohort, read: ReadRules) -> Inputs:
     with progress("Reading scans") as report:
         hashes = list(cohort.table["content_sha256"].fillna("").astype(str))
         return cache_inputs(scans, hashes, config, read, cohort.folder / "cache", report)
+
+
+def _spread(aurocs: Sequence[float]) -> dict[str, float]:
+    """How much the networks of one run differ, said aloud where there are several."""
+    if len(aurocs) < 2:
+        return {}
+    mean, deviation = float(np.mean(aurocs)), float(np.std(aurocs, ddof=1))
+    stdout.print(
+        f"{len(aurocs)} networks: AUROC where held out {mean:.3f} on average, standard deviation {deviation:.3f} "
+        f"({min(aurocs):.3f} to {max(aurocs):.3f})"
+    )
+    return {"held_out_auroc_mean": round(mean, 6), "held_out_auroc_sd": round(deviation, 6)}
 
 
 def _training_facts(cohort: Cohort, jobs: Sequence[Job]) -> dict[str, str | int | float | None]:

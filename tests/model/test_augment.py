@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from pipeline.config import AugmentSection
-from pipeline.model.augment import apply, draw
+from pipeline.model.augment import apply, blurred, draw, mix
 
 ALL = AugmentSection(flip_axes=("x", "y", "z"), rotate_degrees=20, scale=0.2, translate=0.1, intensity=0.1, noise=0.1)
 
@@ -39,3 +40,70 @@ def test_rotation_keeps_shapes_in_an_oblong_input() -> None:
     out = apply(ball, draw(AugmentSection(rotate_degrees=40), (32, 32, 16), 1, 0, [3]))
     assert (out - ball).abs().sum() / ball.sum() < 0.35
     assert float(out.sum() / ball.sum()) == pytest.approx(1, abs=0.05)
+
+
+EVERYTHING = AugmentSection(
+    flip_axes=("x", "y", "z"), rotate_degrees=20, scale=0.2, translate=0.1, intensity=0.1, noise=0.1, elastic=0.05,
+    blur=1.0, low_resolution=1.0, cutout=0.4, mixup=0.4,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(12, 10), (12, 10, 8)])
+def test_the_whole_stream_of_a_sample_is_its_own(size) -> None:
+    batch = torch.rand(3, 2, *reversed(size))
+    together = apply(batch, draw(EVERYTHING, size, 7, 2, [4, 9, 1]))
+    alone = torch.cat([apply(batch[k : k + 1], draw(EVERYTHING, size, 7, 2, [i])) for k, i in enumerate([4, 9, 1])])
+    torch.testing.assert_close(together, alone)
+
+
+def only(**rules):
+    """What is drawn for the first of many samples that the rule changes at all (some happen half of the time)."""
+    batch = torch.rand(1, 1, 16, 16)
+    for index in range(20):
+        drawn = draw(AugmentSection(**rules), (16, 16), 0, 0, [index])
+        changed = apply(batch, drawn)
+        if not torch.allclose(changed, batch):
+            return batch, changed
+    raise AssertionError("nothing changed")
+
+
+@pytest.mark.parametrize("rules", [{"blur": 1.5}, {"low_resolution": 2.0}, {"elastic": 0.1}])
+def test_smoothing_changes_never_leave_the_range_of_the_input(rules) -> None:
+    batch, changed = only(**rules)
+    assert batch.min() - 1e-6 <= changed.min()
+    assert changed.max() <= batch.max() + 1e-6
+
+
+@pytest.mark.parametrize("rules", [{"blur": 1.5}, {"low_resolution": 2.0}])
+def test_blur_and_low_resolution_take_detail_away(rules) -> None:
+    batch, changed = only(**rules)
+    assert changed.std() < 0.9 * batch.std()
+
+
+def test_each_sample_is_blurred_by_its_own_width() -> None:
+    point = torch.zeros(2, 1, 15, 15)
+    point[..., 7, 7] = 1
+    out = blurred(point, torch.tensor([0.0, 2.0]))
+    torch.testing.assert_close(out[0], point[0])
+    assert float(out[1].sum()) == pytest.approx(1, abs=1e-4)
+    assert float(out[1, 0, 7, 7]) == pytest.approx(1 / (2 * np.pi * 4), rel=0.05)  # the peak of a Gaussian of width 2
+
+
+def test_a_hole_holds_the_mean_and_the_rest_stays() -> None:
+    batch, changed = only(cutout=0.5)
+    hole = changed == batch.mean()
+    assert 0 < hole.sum() <= 64
+    torch.testing.assert_close(changed[~hole], batch[~hole])
+
+
+def test_mixing_keeps_the_larger_share_and_knows_missing_labels() -> None:
+    drawn = draw(AugmentSection(mixup=0.4), (4, 4), 0, 0, range(40))
+    assert float(drawn.mix.min()) >= 0.5
+    assert float(drawn.mix.max()) <= 1
+    batch, targets = torch.rand(40, 1, 4, 4), torch.rand(40, 2).round()
+    targets[1, 0] = torch.nan
+    mixed, goals = mix(batch, targets, drawn)
+    share = float(drawn.mix[5])
+    torch.testing.assert_close(mixed[5], share * batch[5] + (1 - share) * batch[6])
+    torch.testing.assert_close(goals[5], share * targets[5] + (1 - share) * targets[6])
+    assert goals[:, 0].isnan().nonzero().flatten().tolist() == [0, 1]

@@ -1,0 +1,62 @@
+"""Random movements of inputs: one affine and, if asked, one elastic change in a single interpolation."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.config import AugmentSection
+
+AXIS = {"x": 0, "y": 1, "z": 2}
+
+
+def warp(batch: Tensor, theta: Tensor | None, bend: Tensor | None) -> Tensor:
+    """The batch [n, channel, (z,) y, x] sampled where the affine and the control points lead; edges are repeated.
+
+    Args:
+        theta: [n, d, d + 1] for `affine_grid`, or None.
+        bend: [n, d, 4, 4(, 4)] displacements along x, y(, z) in half widths, smooth between the points; or None.
+    """
+    if theta is None and bend is None:
+        return batch
+    d = batch.ndim - 2
+    whole = torch.eye(d, d + 1).expand(len(batch), -1, -1) if theta is None else theta
+    grid = functional.affine_grid(whole.to(batch), list(batch.shape), align_corners=False)
+    if bend is not None:
+        mode = "bicubic" if d == 2 else "trilinear"
+        field = functional.interpolate(bend.to(batch), list(batch.shape[2:]), mode=mode, align_corners=True)
+        grid = grid + field.movedim(1, -1)
+    return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
+
+
+def random_affine(rules: AugmentSection, size: Tensor, u: Tensor) -> Tensor | None:
+    """[batch, d, d + 1] flips, turns, scalings and shifts of inputs of `size` voxels; None where none is asked for.
+
+    Args:
+        size: [d] voxels along x, y(, z).
+        u: [batch, 16] random numbers, uniform in 0 to 1.
+    """
+    if not (rules.flip_axes or rules.rotate_degrees or rules.scale or rules.translate):
+        return None
+    n, dimensions, signed = len(u), len(size), 2 * u - 1
+    matrix = torch.eye(dimensions).expand(n, -1, -1)
+    angles = math.radians(rules.rotate_degrees) * signed
+    planes = [(0, 1)] if dimensions == 2 else [(0, 1), (0, 2), (1, 2)]
+    for column, (a, b) in enumerate(planes):
+        turn = torch.eye(dimensions).repeat(n, 1, 1)
+        turn[:, a, a] = turn[:, b, b] = torch.cos(angles[:, column])
+        turn[:, a, b] = -torch.sin(angles[:, column])
+        turn[:, b, a] = torch.sin(angles[:, column])
+        matrix = matrix @ turn
+    # affine_grid measures each axis in half widths: turn in voxels, so that an oblong input is not sheared.
+    matrix = torch.diag(1 / size) @ matrix @ torch.diag(size)
+    matrix = matrix * (1 + rules.scale * signed[:, 3]).view(-1, 1, 1)
+    mirror = torch.ones(n, dimensions)
+    for name in rules.flip_axes:
+        if AXIS[name] < dimensions:
+            mirror[:, AXIS[name]] = torch.where(u[:, 4 + AXIS[name]] < 0.5, -1.0, 1.0)
+    matrix = matrix @ torch.diag_embed(mirror)
+    # affine_grid works in units of half the input's width: a shift by a share s of the width is 2 s.
+    shift = 2 * rules.translate * signed[:, 12 : 12 + dimensions]
+    return torch.cat([matrix, shift.unsqueeze(-1)], dim=-1)

@@ -1,0 +1,97 @@
+import pytest
+import torch
+
+from pipeline.config import Config, ModelSection, TrainSection
+from pipeline.model.backbone import build_network
+from pipeline.model.stages import heights, hold_all_norms, norms_are_held, parameter_groups, thaw
+
+NETWORKS = [
+    ModelSection(dimensions=3, backbone="resnet10", width=0.125),
+    ModelSection(dimensions=2, backbone="resnet18"),
+    ModelSection(dimensions=2, backbone="resnetv2_50"),
+]
+every_network = pytest.mark.parametrize("section", NETWORKS, ids=lambda s: f"{s.backbone}-{s.dimensions}d")
+
+
+@every_network
+def test_stem_four_stages_head(section) -> None:
+    found = heights(build_network(section, 1))
+    assert sorted(set(found.values())) == [0, 1, 2, 3, 4, 5]
+    assert {name for name, height in found.items() if height == 5} == {"head.weight", "head.bias"}
+    assert all(
+        height == 0
+        for name, height in found.items()
+        if "conv1" in name and "layer" not in name and "stages" not in name
+    )
+
+
+@every_network
+def test_deeper_stages_learn_more_slowly_and_nothing_is_left_out(section) -> None:
+    network = build_network(section, 1)
+    groups = parameter_groups(network, TrainSection(learning_rate=0.01, layer_decay=0.5, weight_decay=0.1))
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(0.01 * 0.5 ** (5 - heights(network)[name]))
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert all(decay[id(p)] == (0.1 if p.ndim > 1 else 0) for p in network.parameters())
+
+
+def learning(network) -> set[int]:
+    height = heights(network)
+    return {height[name] for name, p in network.named_parameters() if p.requires_grad}
+
+
+@every_network
+def test_the_head_learns_first_then_one_stage_after_another(section) -> None:
+    network = build_network(section, 1).train()
+    steps = [(0, {5}), (1, {5}), (2, {4, 5}), (4, {3, 4, 5}), (10, {0, 1, 2, 3, 4, 5}), (99, {0, 1, 2, 3, 4, 5})]
+    for epoch, stages in steps:
+        thaw(network, epoch, every=2)
+        assert learning(network) == stages
+    thaw(network, 0, every=0)
+    assert learning(network) == {0, 1, 2, 3, 4, 5}
+
+
+def test_frozen_stages_change_neither_weights_nor_statistics() -> None:
+    network = build_network(NETWORKS[1], 1).train()
+    thaw(network, 0, every=1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(parameter_groups(network, TrainSection()))
+    network(torch.rand(4, 1, 32, 32)).sum().backward()
+    optimizer.step()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def test_held_norms_use_what_they_have() -> None:
+    network = build_network(NETWORKS[0], 1).train()
+    hold_all_norms(network)
+    batch = torch.rand(2, 1, 32, 32, 32)
+    torch.testing.assert_close(network(batch)[:1], network(batch[:1]))
+
+
+@pytest.mark.parametrize(
+    ("rules", "pretrained", "held"),
+    [
+        ({"batch_size": 4}, True, True),
+        ({"batch_size": 4}, False, False),
+        ({"batch_size": 32}, True, False),
+        ({"batch_size": 32, "accumulate": 8}, True, True),
+        ({"batch_size": 32, "batch_norm": "frozen"}, True, True),
+        ({"batch_size": 4, "batch_norm": "learn"}, True, False),
+    ],
+)
+def test_when_norms_are_held(rules, pretrained, held) -> None:
+    assert norms_are_held(TrainSection(**rules), pretrained) is held
+
+
+@pytest.mark.parametrize(
+    ("rules", "key"), [({"unfreeze_epochs": 2}, "unfreeze_epochs"), ({"batch_norm": "frozen"}, "batch_norm: frozen")]
+)
+def test_random_weights_are_never_left_frozen(rules, key) -> None:
+    with pytest.raises(
+        ValueError, match=f"train.{key} keeps pretrained weights as they are, but model.weights is none"
+    ):
+        Config(train=TrainSection(**rules))
+    Config(train=TrainSection(**rules), model=ModelSection(weights="file.pth"))
