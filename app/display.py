@@ -9,9 +9,9 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.config import PreprocessSection
 from pipeline.domain import Affine, Volume
 from pipeline.model.preprocess import PLANES
+from pipeline.sections import PreprocessSection
 
 T = TypeVar("T", bound=np.generic)
 

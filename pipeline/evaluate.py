@@ -10,7 +10,7 @@ import pandas as pd
 import tyro
 from pydantic import ValidationError
 
-from pipeline.config import EvaluateSection, problems
+from pipeline.config import problems
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stdout
 from pipeline.domain import OperatingPoint, UsageError
 from pipeline.evaluation.assess import Evaluation, assess, choose_points
@@ -26,6 +26,7 @@ from pipeline.results import figures
 from pipeline.results.model_card import model_card
 from pipeline.results.report import Report, write_report
 from pipeline.results.words import NAMES, headline, plain
+from pipeline.sections import EvaluateSection
 
 USAGE = """usage: python -m pipeline.evaluate RUN [--split test]
        python -m pipeline.evaluate RUN --against RUN2

@@ -1,5 +1,6 @@
 """Turn a folder of scans and a table of labels into a cohort: `python -m pipeline.prepare SCANS --labels L.csv ...`."""
 
+import hashlib
 import json
 import sys
 from collections import Counter
@@ -13,16 +14,19 @@ from pydantic import ValidationError
 
 import pipeline
 from pipeline.cohort.build import Built, build
+from pipeline.cohort.explained import explained
 from pipeline.cohort.labels import SPLITS, read_labels
 from pipeline.cohort.leakage import patients
 from pipeline.cohort.manifest import OWN_FILES, subgroups_of, write_cohort
+from pipeline.cohort.proposal import gpu_at_hand, propose
 from pipeline.cohort.reading import measure_all
 from pipeline.cohort.task import targets_of
-from pipeline.config import CohortSection, ConfigError, load_config, problems
+from pipeline.config import ConfigError, load_config, problems
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, progress, stderr, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.results.cohort_page import CohortFacts, cohort_page
 from pipeline.scans.find import Survey, relative_path, survey
+from pipeline.sections import CohortSection
 
 DEMO = "python -m pipeline.prepare data/demo/scans --labels data/demo/labels.csv --label nodule --out runs/demo/cohort"
 
@@ -119,8 +123,8 @@ def _run(options: Options) -> int:
             found, labels, options.cohort, options.read,
             lambda scans: measure_all(scans, options.read, min(options.workers, len(scans)), report),
         )  # fmt: skip
-    _write(out, found, built, options)
-    _tell(found, built, options)
+    proposed = _write(out, found, built, options)
+    _tell(found, built, options, proposed)
     return WITH_REJECTIONS if built.rejections or _nothing_usable(built) else DONE
 
 
@@ -128,7 +132,8 @@ def _nothing_usable(built: Built) -> bool:
     return built.table.empty or (built.task is not None and not (built.table["split"] != "").any())
 
 
-def _write(out: Path, found: Survey, built: Built, options: Options) -> None:
+def _write(out: Path, found: Survey, built: Built, options: Options) -> bool:
+    """Write the cohort; whether its config.yaml is the proposed one."""
     rejected = [
         (relative_path(file, found.root), r.scan_id, r.reason.value, r.detail)
         for r in built.rejections
@@ -141,7 +146,22 @@ def _write(out: Path, found: Survey, built: Built, options: Options) -> None:
         "skipped.csv": pd.DataFrame(skipped, columns=["path", "reason"], dtype=str),
         **built.tables,
     }
-    write_cohort(out, tables, built.fingerprint, cohort_page(_facts(found, built, options)))
+    config = _proposal(built, options)
+    fingerprint = built.fingerprint | {"config_sha256": hashlib.sha256(config.encode()).hexdigest()}
+    return write_cohort(out, tables, fingerprint, cohort_page(_facts(found, built, options)), config)
+
+
+def _proposal(built: Built, options: Options) -> str:
+    """config.yaml for the cohort, "" where there is nothing to train on."""
+    if not built.task or not (built.table["split"] == "train").any():
+        return ""
+    gpu = gpu_at_hand()
+    found = propose(built.table, built.fingerprint, options.out, options.cohort, options.read, gpu)
+    opening = (
+        f"Proposed by pipeline.prepare for {len(built.table)} scans and {'a GPU' if gpu else 'a CPU'}; yours to edit.\n"
+        f"  python -m pipeline.train {options.out / 'config.yaml'}"
+    )
+    return explained(found.config, found.reasons, opening)
 
 
 def _facts(found: Survey, built: Built, options: Options) -> CohortFacts:
@@ -171,7 +191,7 @@ def _facts(found: Survey, built: Built, options: Options) -> CohortFacts:
     )
 
 
-def _tell(found: Survey, built: Built, options: Options) -> None:
+def _tell(found: Survey, built: Built, options: Options, proposed: bool) -> None:
     table = built.table
     _say(
         f"{len(table)} scans of {patients(table).nunique()} patients read, {len(built.rejections)} refused, "
@@ -187,7 +207,11 @@ def _tell(found: Survey, built: Built, options: Options) -> None:
         _say("nothing usable was found; rejected.csv and skipped.csv say why")
     _say(f"written: {options.out} (page: {options.out / 'cohort.html'})")
     if built.task and not _nothing_usable(built):
-        _say(f"next: python -m pipeline.train {options.config or 'CONFIG.yaml'} --cohort.folder {options.out}")
+        own = options.out / "config.yaml"
+        if own.is_file():
+            _say(f"config: {own} ({'proposed from these scans' if proposed else 'edited by you, left as it is'})")
+        given = f"{options.config} --cohort.folder {options.out}" if options.config else own
+        _say(f"next: python -m pipeline.train {given}")
     elif not table.empty and options.labels is None:
         _say("next: the same command with --labels LABELS.csv --label NAME")
 

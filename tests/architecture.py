@@ -18,9 +18,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"commands"}),
     frozenset({"app"}),
 )
-"""The rooms from the ground up (DESIGN section 3); the foundation is domain, config, files and console."""
+"""The rooms from the ground up (DESIGN section 3); the foundation is domain, config, sections, files and console."""
 
-FOUNDATION = frozenset({"domain", "config", "files", "console"})
+FOUNDATION = frozenset({"domain", "config", "sections", "files", "console"})
 PUBLIC = {
     "find_scans": "pipeline.scans.find",
     "read_volume": "pipeline.scans.find",

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pipeline.cohort.manifest import read_cohort
+from pipeline.config import load_config
 from pipeline.files import read_json, read_table
 from pipeline.prepare import main, parse
 
@@ -66,7 +67,10 @@ def test_the_flow_end_to_end(scans: Path, labels: Path, tmp_path: Path, capsys: 
 
     said = " ".join(capsys.readouterr().out.split())
     assert "18 scans of 18 patients read, 1 refused, 1 files are no scans" in said
-    assert f"python -m pipeline.train CONFIG.yaml --cohort.folder {out}" in said
+    assert f"config: {out / 'config.yaml'} (proposed from these scans)" in said
+    assert f"next: python -m pipeline.train {out / 'config.yaml'}" in said
+    config = load_config(out / "config.yaml")
+    assert (config.cohort.folder, config.out) == (out, out.parent / "run")
     page = (out / "cohort.html").read_text()
     assert "PATIENT-" not in page
     assert "case0" not in page

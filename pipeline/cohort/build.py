@@ -15,9 +15,9 @@ from pipeline.cohort.manifest import FOUND_COLUMNS, LAST_COLUMNS, subgroups_of
 from pipeline.cohort.reading import Measured
 from pipeline.cohort.split import check_classes, folds_of, split_of
 from pipeline.cohort.task import Task, has_label, memberships, task_of
-from pipeline.config import CohortSection
 from pipeline.domain import ReadRules, Rejection, Scan, UsageError
 from pipeline.scans.find import Survey, relative_path
+from pipeline.sections import CohortSection
 
 Reader = Callable[[Sequence[Scan]], tuple[dict[str, Measured], list[Rejection]]]
 """Reads scans: facts by scan_id, and rejections (`pipeline.cohort.reading.measure_all`)."""

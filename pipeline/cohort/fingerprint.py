@@ -13,8 +13,8 @@ from pipeline.cohort.labels import SPLITS
 from pipeline.cohort.leakage import duplicated, patients
 from pipeline.cohort.reading import Measured
 from pipeline.cohort.task import Task, targets_of
-from pipeline.config import CohortSection
 from pipeline.domain import ReadRules
+from pipeline.sections import CohortSection
 
 SCHEMA_VERSION = 1
 """Raised when the meaning of fingerprint.json or scans.csv changes."""

@@ -15,7 +15,7 @@ from pipeline.cohort.labels import SPLITS, quoted
 from pipeline.cohort.leakage import leaks, patients
 from pipeline.cohort.task import Task, TaskKind, targets_of
 from pipeline.domain import UsageError
-from pipeline.files import read_json, read_table, write_json, write_table, write_text
+from pipeline.files import read_json, read_table, sha256_of, write_json, write_table, write_text
 
 FOUND_COLUMNS = (
     "scan_id", "patient_id", "accession_number", "study_uid", "series_uid", "modality", "path", "n_instances", "shape",
@@ -61,22 +61,47 @@ class Cohort:
 
 
 def write_cohort(
-    folder: Path, tables: Mapping[str, pd.DataFrame], fingerprint: Mapping[str, object], page: str
-) -> None:
-    """Write all files of a cohort: first beside, then moved into place together; a full disk changes nothing."""
+    folder: Path, tables: Mapping[str, pd.DataFrame], fingerprint: Mapping[str, object], page: str, config: str = ""
+) -> bool:
+    """Write all files of a cohort: first beside, then moved into place together; a full disk changes nothing.
+
+    Args:
+        config: Proposed config.yaml, "" for none. One that was edited since it was proposed stays as it is.
+
+    Returns:
+        Whether config.yaml is the proposed one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".prepare-") as name:
-        beside = Path(name)
+    proposed = config != "" and not _config_was_edited(folder)
+    kept = fingerprint if proposed else {**fingerprint, "config_sha256": _sha256_of_proposal(folder)}
+    texts = {"cohort.html": page, **({"config.yaml": config} if proposed else {})}
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".prepare-") as temporary:
+        beside = Path(temporary)
         for file, table in tables.items():
             write_table(beside / file, table)
-        write_json(beside / "fingerprint.json", fingerprint)
-        write_text(beside / "cohort.html", page)
+        write_json(beside / "fingerprint.json", kept)
+        for name, text in texts.items():
+            write_text(beside / name, text)
         salt(folder)
-        for file in (*tables, "fingerprint.json", "cohort.html"):
+        for file in (*tables, "fingerprint.json", *texts):
             (beside / file).replace(folder / file)
     for file in OWN_FILES:
         if file not in tables:
             (folder / file).unlink(missing_ok=True)
+    return proposed
+
+
+def _config_was_edited(folder: Path) -> bool:
+    path = folder / "config.yaml"
+    return path.is_file() and sha256_of(path) != _sha256_of_proposal(folder)
+
+
+def _sha256_of_proposal(folder: Path) -> object:
+    """SHA-256 of the config.yaml that was proposed last, "" where none was."""
+    try:
+        return read_json(folder / "fingerprint.json").get("config_sha256", "")
+    except (OSError, ValueError):
+        return ""
 
 
 def read_cohort(folder: Path) -> Cohort:

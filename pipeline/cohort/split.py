@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.cohort.leakage import patients
-from pipeline.config import CohortSection
 from pipeline.domain import UsageError
+from pipeline.sections import CohortSection
 
 ATTEMPTS = 50
 """Orders tried before a split that puts every class into every part counts as impossible."""

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import EvaluateSection
 from pipeline.evaluation import metrics
 from pipeline.evaluation.calibration import equal_mass_bins, expected_calibration_error, recalibration
 from pipeline.evaluation.cases import Cases
@@ -26,6 +25,7 @@ from pipeline.evaluation.intervals import (
     without_interval,
     z_of,
 )
+from pipeline.sections import EvaluateSection
 
 BY_PATIENT = "bootstrap by patient, {} scale"
 SCALES: dict[str, Scale] = {"mcc": "atanh", "positive_likelihood_ratio": "log", "negative_likelihood_ratio": "log"}

@@ -5,7 +5,6 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from pipeline.config import EvaluateSection
 from pipeline.domain import OperatingPoint, UsageError
 from pipeline.evaluation.accuracy import finding_numbers
 from pipeline.evaluation.cases import cases_of
@@ -13,6 +12,7 @@ from pipeline.evaluation.operating_point import choose
 from pipeline.evaluation.overall import overall
 from pipeline.evaluation.subgroups import subgroups
 from pipeline.evaluation.table import NO_SPLIT, findings_of, subgroup_columns
+from pipeline.sections import EvaluateSection
 
 Evaluation: TypeAlias = dict[str, Any]
 

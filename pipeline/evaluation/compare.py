@@ -8,7 +8,6 @@ import pandas as pd
 from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
-from pipeline.config import EvaluateSection
 from pipeline.domain import UsageError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.assess import held_out
@@ -26,6 +25,7 @@ from pipeline.evaluation.intervals import (
 )
 from pipeline.evaluation.run_folder import Run
 from pipeline.evaluation.table import findings_of
+from pipeline.sections import EvaluateSection
 
 
 def same_scans(table: pd.DataFrame, against: pd.DataFrame, findings: list[str]) -> None:

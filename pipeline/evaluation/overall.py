@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import EvaluateSection
 from pipeline.evaluation import metrics
 from pipeline.evaluation.cases import numbered
 from pipeline.evaluation.intervals import (
@@ -18,6 +17,7 @@ from pipeline.evaluation.intervals import (
     undefined,
     without_interval,
 )
+from pipeline.sections import EvaluateSection
 
 BY_PATIENT = "bootstrap by patient, logit scale"
 

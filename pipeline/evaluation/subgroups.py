@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import EvaluateSection
 from pipeline.evaluation.accuracy import measures
 from pipeline.evaluation.cases import Cases, labelled
 from pipeline.evaluation.table import as_numbers
+from pipeline.sections import EvaluateSection
 
 MISSING = "(missing)"
 OTHER = "(other)"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.config import AugmentSection
 from pipeline.model.warp import random_affine, warp
+from pipeline.sections import AugmentSection
 
 KERNEL_SIGMAS = 3
 """A Gaussian is cut off after this many standard deviations."""

@@ -8,8 +8,8 @@ import torch
 from monai.networks import nets
 from torch import Tensor, nn
 
-from pipeline.config import ModelSection
 from pipeline.domain import UsageError
+from pipeline.sections import ModelSection
 
 RESNETS_3D = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200")
 """MONAI's 3D ResNets."""

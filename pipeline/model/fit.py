@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
 from pipeline.cohort.manifest import Cohort
-from pipeline.config import Config, TrainSection
+from pipeline.config import Config
 from pipeline.console import Bar, progress, stdout
 from pipeline.domain import UsageError
 from pipeline.model.backbone import Classifier, build_network, count_parameters
@@ -24,6 +24,7 @@ from pipeline.model.learner import BadLossError, EpochReport, Learner
 from pipeline.model.losses import class_weights, scan_weights
 from pipeline.model.plan import Job
 from pipeline.model.weights import load_backbone
+from pipeline.sections import TrainSection
 
 
 def fit(job: Job, config: Config, cohort: Cohort, inputs: Inputs, y: NDArray[np.float32], resume: bool) -> Classifier:

@@ -19,13 +19,14 @@ from safetensors.torch import load_file, save_file
 from scipy.special import xlogy
 
 from pipeline import __version__
-from pipeline.config import ModelSection, PreprocessSection, problems
+from pipeline.config import problems
 from pipeline.domain import OperatingPoint, Prediction, ReadRules, Reason, Scan, ScanError, UsageError, Volume
 from pipeline.evaluation.calibration import Calibration
 from pipeline.files import read_json, replacing, sha256_of, write_json, write_sums
 from pipeline.model.backbone import Classifier, all_finite, build_network
 from pipeline.model.preprocess import ModelInput, preprocess
 from pipeline.scans.find import read_volume
+from pipeline.sections import ModelSection, PreprocessSection
 
 SCHEMA_VERSION = 1
 """Raised when model.json changes so that older programs would read it wrong."""

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipeline.config import PreprocessSection
 from pipeline.domain import Affine, ReadRules, Reason, Scan, ScanError, Volume
 from pipeline.scans.find import read_volume
+from pipeline.sections import PreprocessSection
 
 PLANES = {2: ((0, -1), (1, -1)), 1: ((0, -1), (2, -1)), 0: ((1, -1), (2, -1))}
 """Thin voxel axis -> (axis, sign) of the picture's columns and rows, as radiologists show axial (feet view, patient's

@@ -4,7 +4,7 @@ import re
 
 from torch import nn
 
-from pipeline.config import TrainSection
+from pipeline.sections import TrainSection
 
 STAGE = re.compile(r"(?:layer|stages\.|blocks\.)(\d+)")
 """What numbers a backbone's stages, in the names of timm and MONAI."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.config import AugmentSection
+from pipeline.sections import AugmentSection
 
 AXIS = {"x": 0, "y": 1, "z": 2}
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from data.phantoms import make_demo
-from pipeline.config import ModelSection, PreprocessSection
 from pipeline.domain import OperatingPoint, ReadRules
 from pipeline.evaluation.calibration import uncalibrated
 from pipeline.model.backbone import build_network
 from pipeline.model.package import Settings, save_model
+from pipeline.sections import ModelSection, PreprocessSection
 
 NAME = "tiny"
 

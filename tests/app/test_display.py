@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from app import display
 from app.display import View, Window
-from pipeline.config import PreprocessSection
 from pipeline.domain import Volume
+from pipeline.sections import PreprocessSection
 
 BLACK_TO_WHITE = Window("all", 0, 1)
 RULES = PreprocessSection(size=(8, 8, 8))

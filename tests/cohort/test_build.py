@@ -7,8 +7,8 @@ import pytest
 from pipeline.cohort.build import Built, build
 from pipeline.cohort.labels import read_labels
 from pipeline.cohort.reading import Measured
-from pipeline.config import CohortSection
 from pipeline.domain import ReadRules, Reason, Rejection, Scan, UsageError
+from pipeline.sections import CohortSection
 from tests.cohort.cases import measured, scan, survey, write
 
 COUNT = 24

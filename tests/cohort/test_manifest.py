@@ -9,9 +9,9 @@ import pytest
 from pipeline.cohort.fingerprint import fingerprint, scans_sha256
 from pipeline.cohort.manifest import Cohort, pseudonyms, read_cohort, salt, subgroup_columns, targets, write_cohort
 from pipeline.cohort.task import Task
-from pipeline.config import CohortSection
 from pipeline.domain import ReadRules, UsageError
 from pipeline.files import read_json, write_json, write_table
+from pipeline.sections import CohortSection
 from tests.cohort.cases import measured, table
 
 TASK = Task("binary", ("label",), ("0", "1"), ("label",))

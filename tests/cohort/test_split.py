@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pipeline.cohort.leakage import leaks, patients, together
 from pipeline.cohort.split import check_classes, folds_of, split_of
 from pipeline.cohort.task import memberships, task_of
-from pipeline.config import CohortSection
 from pipeline.domain import UsageError
+from pipeline.sections import CohortSection
 from tests.cohort.cases import table
 
 

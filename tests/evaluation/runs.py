@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import EvaluateSection, parse_config, save_config
+from pipeline.config import parse_config, save_config
 from pipeline.evaluation.operating_point import choose
 from pipeline.files import write_json, write_sums, write_table
+from pipeline.sections import EvaluateSection
 
 
 def predictions(n: int = 90, seed: int = 0, gain: float = 1.5, findings: tuple[str, ...] = ("nodule",)) -> pd.DataFrame:

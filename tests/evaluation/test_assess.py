@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.config import EvaluateSection
 from pipeline.domain import OperatingPoint, UsageError
 from pipeline.evaluation.assess import assess, choose_points, task_of
 from pipeline.evaluation.operating_point import choose
 from pipeline.evaluation.table import check_predictions
+from pipeline.sections import EvaluateSection
 from tests.evaluation.studies import table
 
 SECTION = EvaluateSection(resamples=200)

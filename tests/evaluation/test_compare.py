@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from pipeline.config import EvaluateSection
 from pipeline.domain import UsageError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.cases import Cases
 from pipeline.evaluation.compare import compare, same_scans
 from pipeline.evaluation.table import check_predictions
+from pipeline.sections import EvaluateSection
 from tests.evaluation.studies import table
 from tests.evaluation.test_intervals import kernel_covariance
 

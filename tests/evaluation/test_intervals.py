@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from pipeline.config import EvaluateSection
 from pipeline.evaluation import intervals, metrics
 from pipeline.evaluation.accuracy import measures
+from pipeline.sections import EvaluateSection
 from tests.evaluation.studies import sensitivity, study
 
 RNG = np.random.default_rng(3)

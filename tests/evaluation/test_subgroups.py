@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.config import EvaluateSection
 from pipeline.domain import OperatingPoint
 from pipeline.evaluation.assess import assess
 from pipeline.evaluation.subgroups import MISSING, OTHER, groups_of
 from pipeline.evaluation.table import check_predictions
+from pipeline.sections import EvaluateSection
 from tests.evaluation.studies import table
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import AugmentSection
 from pipeline.model.augment import apply, blurred, draw, mix
+from pipeline.sections import AugmentSection
 
 ALL = AugmentSection(flip_axes=("x", "y", "z"), rotate_degrees=20, scale=0.2, translate=0.1, intensity=0.1, noise=0.1)
 

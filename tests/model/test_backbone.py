@@ -3,10 +3,10 @@ import timm
 import torch
 from monai.networks import nets
 
-from pipeline.config import ModelSection
 from pipeline.domain import UsageError
 from pipeline.model.backbone import build_network
 from pipeline.model.weights import load_backbone
+from pipeline.sections import ModelSection
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

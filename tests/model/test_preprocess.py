@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import PreprocessSection
 from pipeline.domain import ScanError, Volume
 from pipeline.model.preprocess import grid_affine, preprocess, resample
+from pipeline.sections import PreprocessSection
 from tests.model.tiny import marked
 
 SPACING = st.floats(0.8, 4.0)

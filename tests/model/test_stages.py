@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from pipeline.config import Config, ModelSection, TrainSection
+from pipeline.config import Config
 from pipeline.model.backbone import build_network
 from pipeline.model.stages import heights, hold_all_norms, norms_are_held, parameter_groups, thaw
+from pipeline.sections import ModelSection, TrainSection
 
 NETWORKS = [
     ModelSection(dimensions=3, backbone="resnet10", width=0.125),

@@ -10,11 +10,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from pipeline.config import ModelSection
 from pipeline.domain import UsageError
 from pipeline.model import weights
 from pipeline.model.backbone import build_network
 from pipeline.model.weights import load_backbone, read_tensors
+from pipeline.sections import ModelSection
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.config import ModelSection, PreprocessSection
 from pipeline.domain import OperatingPoint, ReadRules, Volume
 from pipeline.evaluation.calibration import uncalibrated
 from pipeline.model.backbone import build_network
 from pipeline.model.package import Settings, save_model
+from pipeline.sections import ModelSection, PreprocessSection
 
 SECTION = ModelSection(dimensions=3, backbone="resnet10", width=0.125, stem_size=3, stem_pool=False)
 

@@ -4,10 +4,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from pipeline.config import EvaluateSection
 from pipeline.evaluation.accuracy import finding_numbers
 from pipeline.evaluation.curves import MOST_POINTS, curves_of
 from pipeline.results import figures
+from pipeline.sections import EvaluateSection
 from tests.evaluation.studies import study
 
 CASES = study(np.random.default_rng(0), 80)

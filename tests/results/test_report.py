@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import EvaluateSection
 from pipeline.domain import OperatingPoint
 from pipeline.evaluation.assess import assess
 from pipeline.evaluation.table import check_predictions
 from pipeline.results.model_card import model_card
 from pipeline.results.report import Report, render
+from pipeline.sections import EvaluateSection
 from tests.evaluation.runs import predictions
 
 EVIL = "<script>alert(1)</script>"

@@ -5,9 +5,9 @@ import time
 
 import pipeline.scans.dicom
 import pipeline.scans.nifti  # noqa: F401
-from pipeline.config import PreprocessSection
 from pipeline.domain import ReadRules, Scan
 from pipeline.model.preprocess import ModelInput, read_input
+from pipeline.sections import PreprocessSection
 
 
 def read_or_hang(scan: Scan, read: ReadRules, rules: PreprocessSection, channels: int) -> ModelInput:

@@ -9,12 +9,12 @@ import pydicom
 import torch
 from pydicom.data import get_testdata_file
 
-from pipeline.config import ModelSection, PreprocessSection
 from pipeline.domain import OperatingPoint, ReadRules, ScanError
 from pipeline.evaluation.calibration import uncalibrated
 from pipeline.model.backbone import build_network
 from pipeline.model.package import Settings, save_model
 from pipeline.scans.isolated import Finished, Item, Result
+from pipeline.sections import ModelSection, PreprocessSection
 
 CANARY = "Zzyzx"
 """Stands in for a patient's name, id and numbers."""
