@@ -169,6 +169,12 @@ class TrainSection(Section):
     """auto: bf16 mixed precision on a GPU that has it, fp32 on a CPU (bf16 computes wrong 3D gradients there)."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """auto takes a GPU where there is one."""
+    devices: PositiveInt = 1
+    """GPUs (or CPU processes) of a machine that share each step; every one takes `batch_size` scans."""
+    num_nodes: PositiveInt = 1
+    """Machines, each with as many devices; started by torchrun or SLURM (docs/training.md)."""
+    strategy: str = "auto"
+    """How several devices share the work: a name that Lightning knows, for example ddp or fsdp."""
     workers: NonNegativeInt = 2
     """Processes that read scans."""
     seed: NonNegativeInt = 0

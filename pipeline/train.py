@@ -48,6 +48,8 @@ def _run(words: Sequence[str]) -> int:
     from pipeline.model.run import train
 
     table = train(config, resume)
+    if table is None:
+        return DONE
     refused = int((table["status"] != "ok").sum())
     if refused:
         stdout.print(f"{refused} scans were refused; see status, reason and detail in {config.out / 'predictions.csv'}")

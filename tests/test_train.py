@@ -345,3 +345,29 @@ def test_the_command_explains_itself(words) -> None:
     assert "python -m pipeline.train configs/demo.yaml" in done.stdout
     if words:
         assert "Peak learning rate of AdamW. (default: 0.001)" in " ".join(done.stdout.split()).replace("│ │ ", "")
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(cohort, tmp_path) -> None:
+    """Over gloo: one table with a row a scan, one row an epoch, and the model folder repeats its numbers."""
+    words = ["--cohort.folder", str(cohort), "--out", str(tmp_path / "run"), "--train.devices", "2"]
+    path = config_file(tmp_path, train={"epochs": 4})
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.train", str(path), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("model folder") == 1
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype={"scan_id": str})
+    assert len(table) == table["scan_id"].nunique() == 48
+    assert pd.read_csv(tmp_path / "run" / "history.csv")["epoch"].tolist() == [1, 2, 3, 4]
+    assert roc_auc_score(table["y_bright"], table["p_bright"]) > 0.8
+
+
+def test_processes_share_an_epoch_without_overlap() -> None:
+    from pipeline.model.dataset import EpochSampler
+
+    shares = [list(EpochSampler(11, 0, share=(rank, 3))) for rank in range(3)]
+    assert [len(share) for share in shares] == [3, 3, 3]
+    assert len(set().union(*shares)) == 9
+    alone = list(EpochSampler(11, 0))
+    assert shares[1] == alone[1::3][:3]

@@ -20,6 +20,7 @@ from pipeline.console import Report
 from pipeline.domain import ReadRules, Scan, ScanError
 from pipeline.files import read_json, write_json
 from pipeline.model.preprocess import grid_shape, read_input
+from pipeline.model.processes import rank, wait_for
 from pipeline.scans.isolated import run_isolated
 
 
@@ -58,6 +59,8 @@ def cache_inputs(
                       config.model.channels])  # fmt: skip
     home = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
     arrays, finished = home / "inputs.npy", home / "done.json"
+    if rank() > 0:
+        wait_for(finished, "the inputs")
     if finished.is_file() and arrays.is_file():
         known = {int(k): Refusal(*v) for k, v in read_json(finished).items() if isinstance(v, list)}
         return Inputs(np.load(arrays, mmap_mode="r"), known)
@@ -116,36 +119,45 @@ class EpochSampler(Sampler[int]):
 
     Args:
         weights: How often each scan is drawn, with replacement; None: each once.
+        share: (rank, world): the process's number, and how many deal the order out among them.
     """
 
-    def __init__(self, length: int, seed: int, weights: NDArray[np.float64] | None = None) -> None:
+    def __init__(
+        self, length: int, seed: int, weights: NDArray[np.float64] | None = None, share: tuple[int, int] = (0, 1)
+    ) -> None:
         self.length, self.seed, self.epoch, self.weights = length, seed, 0, weights
+        self.rank, self.world = share
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Number of scans."""
-        return self.length
+        """Number of scans; the same in each process, a remainder sits an epoch out."""
+        return self.length // self.world
 
     def __iter__(self) -> Iterator[int]:
         """Positions in this epoch's order."""
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         if self.weights is None:
-            yield from torch.randperm(self.length, generator=generator).tolist()
+            order = torch.randperm(self.length, generator=generator)
         else:
             weights = torch.from_numpy(self.weights)
-            yield from torch.multinomial(weights, self.length, replacement=True, generator=generator).tolist()
+            order = torch.multinomial(weights, self.length, replacement=True, generator=generator)
+        yield from order[self.rank :: self.world][: len(self)].tolist()
 
 
 def train_loader(
-    dataset: ScanDataset, batch_size: int, seed: int, weights: NDArray[np.float64] | None = None
+    dataset: ScanDataset,
+    batch_size: int,
+    seed: int,
+    weights: NDArray[np.float64] | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> DataLoader[tuple[Tensor, Tensor, int]]:
     """Batches in random order; a last batch of one scan is dropped (batch norm can't learn from it)."""
-    size = min(batch_size, len(dataset))
-    sampler = EpochSampler(len(dataset), seed, weights)
-    return DataLoader(dataset, size, sampler=sampler, drop_last=len(dataset) % size == 1 and size > 1)
+    sampler = EpochSampler(len(dataset), seed, weights, share)
+    size = min(batch_size, len(sampler))
+    return DataLoader(dataset, size, sampler=sampler, drop_last=len(sampler) % size == 1 and size > 1)
 
 
 def plain_loader(dataset: ScanDataset, batch_size: int) -> DataLoader[tuple[Tensor, Tensor, int]]:

@@ -23,6 +23,7 @@ from pipeline.model.dataset import Inputs, ScanDataset, plain_loader, train_load
 from pipeline.model.learner import BadLossError, EpochReport, Learner
 from pipeline.model.losses import class_weights, scan_weights
 from pipeline.model.plan import Job
+from pipeline.model.processes import rank
 from pipeline.model.weights import load_backbone
 from pipeline.sections import TrainSection
 
@@ -79,7 +80,7 @@ def _fit_once(
         try:
             _trainer(job, config, bar).fit(
                 Learner(network, config, cohort.task, weights, job.seed),
-                train_loader(learn, size, job.seed, drawn_by),
+                train_loader(learn, size, job.seed, drawn_by, (rank(), rules.devices * rules.num_nodes)),
                 plain_loader(watch, size),
                 ckpt_path=str(checkpoint) if checkpoint else None,
                 weights_only=True,
@@ -98,8 +99,14 @@ def _trainer(job: Job, config: Config, bar: Bar) -> lightning.Trainer:
         callbacks.append(EarlyStopping("tune_score", mode="max", patience=rules.patience))
     if rules.ema:
         callbacks.append(EMAWeightAveraging(decay=rules.ema))
+    several, strategy = rules.devices * rules.num_nodes > 1, rules.strategy
+    if several and strategy == "auto":
+        # frozen stages have no gradients, which plain ddp waits for
+        strategy = "ddp_find_unused_parameters_true" if rules.unfreeze_epochs else "ddp"
     return lightning.Trainer(
-        max_epochs=rules.epochs, accelerator=rules.accelerator, devices=1, precision=_precision(config),
+        max_epochs=rules.epochs, accelerator=rules.accelerator, precision=_precision(config), devices=rules.devices,
+        num_nodes=rules.num_nodes, strategy=strategy, sync_batchnorm=several and device_of(config).type == "cuda",
+        use_distributed_sampler=False,
         gradient_clip_val=rules.gradient_clip or None, accumulate_grad_batches=rules.accumulate, callbacks=callbacks,
         enable_progress_bar=False, logger=TensorBoardLogger(config.out, "tensorboard", job.name),
         enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1, plugins=[WholeFiles()],

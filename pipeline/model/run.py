@@ -28,11 +28,14 @@ from pipeline.model.outputs import (
 )
 from pipeline.model.package import Settings, save_model
 from pipeline.model.plan import Job, plan
+from pipeline.model.processes import rank, silence_others
 from pipeline.scans.find import survey
 
 
-def train(config: Config, resume: bool = False) -> pd.DataFrame:
+def train(config: Config, resume: bool = False) -> pd.DataFrame | None:
     """Fit, calibrate, fix the operating point, save the model folder, predict every scan; return predictions.csv.
+
+    Where several processes train one model, all but the first only help to fit and return None.
 
     Raises:
         UsageError: If cohort, config or run folder can't be worked with.
@@ -41,13 +44,17 @@ def train(config: Config, resume: bool = False) -> pd.DataFrame:
     if config.cohort.folder is None:
         raise UsageError("cohort.folder: name the COHORT folder that pipeline.prepare wrote")
     cohort = _used(read_cohort(config.cohort.folder))
-    _claim_run(config, resume)
+    silence_others()
+    if rank() == 0:
+        _claim_run(config, resume)
     y = targets(cohort).to_numpy(dtype=np.float32)
     read = _read_rules(config, cohort)
     inputs = _inputs(config, cohort, read)
     usable = np.array([row not in inputs.refused for row in range(len(y))]) & ~np.isnan(y).all(axis=1)
     jobs = plan(cohort, config, y, usable)
     networks = [fit(job, config, cohort, inputs, y, resume) for job in jobs]
+    if rank() > 0:
+        return None
     flips = config.augment.flip_axes if config.augment.test_time else ()
     logits = all_logits(networks, inputs, device_of(config), flips)
     calibration = calibrate(jobs, logits, y, cohort.task)
@@ -74,6 +81,8 @@ def _claim_run(config: Config, resume: bool) -> None:
         if earlier != config:
             changed = [k for k in Config.model_fields if getattr(earlier, k) != getattr(config, k)]
             raise UsageError(f"--resume: these sections differ from the run's own config.yaml: {', '.join(changed)}")
+        for unfinished in config.out.rglob(".*.part"):  # what a killed process was writing
+            unfinished.unlink()
         return
     if kept.exists():
         raise UsageError(f"{config.out} holds a run already; go on with --resume, or give another folder with --out")
