@@ -29,6 +29,9 @@ ITEM_GROUP = 0xFFFE
 MAX_DEPTH = 100
 """Sequences within sequences: no object of the standard needs ten."""
 
+MAX_ELEMENTS = 5_000_000
+"""Some seconds' work; no object of the standard needs a tenth of them outside its described frames."""
+
 WINDOW = 16 * 1024
 """Bytes that are read at once; most headers fit."""
 
@@ -56,30 +59,29 @@ def walk(
 
     Raises:
         NotPlain: If a general parser is needed.
-        ScanError: malformed, for sequences nested too deeply.
+        ScanError: malformed, for a wanted element that comes twice or sequences nested too deeply; too_large.
     """
     elements: dict[BaseTag, DataElement | RawDataElement] = {}
     window, base, at, depth = b"", start, start, 0
-    while True:
+    for _ in range(MAX_ELEMENTS):
         here = at - base
         if here + 12 > len(window):
             file.seek(at)
             window, base, here = file.read(WINDOW), at, 0
             if len(window) < 8:
                 return elements, at
-        group, number, length = _IMPLICIT.unpack_from(window, here)
-        tag, vr, value_at = group << 16 | number, None, at + 8
+        vr, value_at = None, at + 8
+        if implicit:
+            if at == start and window[4:6] in ANY_VR:
+                raise NotPlain  # it says implicit and is explicit: pydicom copes
+            group, number, length = _IMPLICIT.unpack_from(window, here)
+        else:
+            group, number, code, length = _EXPLICIT.unpack_from(window, here)
+            if (vr := SHORT_VRS.get(code)) is None:
+                vr, length, value_at = _long(window, here, group, code, at)
+        tag = group << 16 | number
         if group > last_group or (not depth and tag in PIXEL_TAGS):
             return elements, at
-        if implicit and at == start and window[4:6] in ANY_VR:
-            raise NotPlain  # it says implicit and is explicit: pydicom copes
-        if not implicit and group != ITEM_GROUP:
-            _, _, code, length = _EXPLICIT.unpack_from(window, here)
-            if (vr := SHORT_VRS.get(code)) is None:
-                if (vr := LONG_VRS.get(code)) is None or here + 12 > len(window):
-                    raise NotPlain
-                (length,) = _LONG.unpack_from(window, here + 8)
-                value_at += 4
         if group == ITEM_GROUP or length == UNDEFINED_LENGTH:
             depth += _step(tag, vr, length, depth, tag in wanted)
             at = value_at + (length if tag == ITEM and length != UNDEFINED_LENGTH else 0)
@@ -90,8 +92,25 @@ def walk(
             if len(value) < length:
                 file.seek(value_at)
                 value = file.read(length)
-            kept = value if length else cast(bytes | None, empty_value_for_VR(vr, raw=True))
-            elements[wanted[tag]] = RawDataElement(wanted[tag], vr, length, kept, value_at, implicit, True)
+            _keep(RawDataElement(wanted[tag], vr, length, value, value_at, implicit, True), elements)
+    raise ScanError(Reason.TOO_LARGE, f"more than {MAX_ELEMENTS} elements lie before the pixels")
+
+
+def _long(window: bytes, here: int, group: int, code: bytes, at: int) -> tuple[str | None, int, int]:
+    """Value representation, length and place of an explicit element whose length takes four bytes, or of an item."""
+    if group == ITEM_GROUP:
+        return None, _LONG.unpack_from(window, here + 4)[0], at + 8
+    if code not in LONG_VRS or here + 12 > len(window):
+        raise NotPlain
+    return LONG_VRS[code], _LONG.unpack_from(window, here + 8)[0], at + 12
+
+
+def _keep(element: RawDataElement, elements: dict[BaseTag, DataElement | RawDataElement]) -> None:
+    if element.tag in elements:
+        raise ScanError(Reason.MALFORMED, f"element {element.tag} comes twice")
+    if not element.length:
+        element = element._replace(value=cast(bytes | None, empty_value_for_VR(element.VR, raw=True)))
+    elements[element.tag] = element
 
 
 def _step(tag: int, vr: str | None, length: int, depth: int, wanted: bool) -> int:

@@ -194,8 +194,8 @@ def _plain_elements(file: BinaryIO, size: int, wanted: Mapping[int, BaseTag]) ->
         NotPlain: If pydicom has to read it.
         ScanError: malformed.
     """
-    meta, body = walk(file, file.tell(), size, False, FILE_META, last_group=2)
-    file_meta = FileMetaDataset(meta)
+    heading, body = walk(file, file.tell(), size, False, FILE_META, last_group=2)
+    file_meta = FileMetaDataset(heading)
     syntax = text_in(file_meta, "TransferSyntaxUID")
     if not syntax or syntax in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian) or UID(syntax).is_private:
         raise NotPlain

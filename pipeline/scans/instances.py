@@ -8,6 +8,7 @@ from pydicom.uid import UID
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.headers import Header
+from pipeline.scans.values import text_in
 
 # fmt: off
 SINGLE_MODALITIES = frozenset({
@@ -179,7 +180,7 @@ def plane_of(header: Header) -> Plane:
 
 def _check_is_image(header: Header) -> None:
     sop_class = UID(header.text("SOPClassUID"))
-    if header.elements.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY or sop_class == DIRECTORY:
+    if DIRECTORY in (sop_class, text_in(header.elements.file_meta, "MediaStorageSOPClassUID")):
         raise NotAScan("DICOM directory")
     known = sop_class.name != sop_class
     if known and "Image Storage" not in sop_class.name and "US Volume" not in sop_class.name:

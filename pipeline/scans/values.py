@@ -17,7 +17,7 @@ PLAIN_TEXT = {VR.AS, VR.CS, VR.DA, VR.DS, VR.IS, VR.TM, VR.UI}
 def text_in(elements: Dataset, keyword: str) -> str:
     """An element's value as text, empty where it is absent; several values joined by a backslash."""
     tag = tag_of(keyword)
-    raw = elements.get_item(tag) if tag in elements else None
+    raw = elements.get_item(tag)
     text = _plain_text(raw) if isinstance(raw, RawDataElement) else None
     if text is not None:
         return text
