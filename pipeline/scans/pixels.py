@@ -161,19 +161,21 @@ def to_unit(
         values = np.subtract(-1 if form.signed else (1 << form.stored) - 1, values, dtype=np.float32)
     if header.elements.get("ModalityLUTSequence"):
         out[...] = apply_modality_lut(values, header.elements)
-    elif rescale in (None, (1.0, 0.0)):
-        out[...] = values
     else:
         slope, intercept = rescale or (1.0, 0.0)
-        np.multiply(values, np.float32(slope), out=out, casting="unsafe")
+        if slope == 1:
+            out[...] = values
+        else:
+            np.multiply(values, np.float32(slope), out=out, casting="unsafe")
         if intercept:
             out += np.float32(intercept)
     if hidden is not None:
-        out[hidden] = np.nan
+        np.copyto(out, np.nan, where=hidden)
     return hidden is not None
 
 
 def fill_padding(voxels: Voxels) -> None:
-    """Give padded voxels (NaN) the smallest value of the others, in place."""
-    hidden = np.isnan(voxels)
-    voxels[hidden] = 0.0 if hidden.all() else voxels[~hidden].min()
+    """Give padded voxels (NaN) the smallest value of the others, in place; 0 where all are padded."""
+    smallest = np.fmin.reduce(voxels, axis=None)
+    for one in voxels:
+        np.copyto(one, 0.0 if np.isnan(smallest) else smallest, where=np.isnan(one))
