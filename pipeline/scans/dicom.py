@@ -13,7 +13,7 @@ from pipeline.scans.enhanced import Frame, frames_of, mosaic_of, unpack
 from pipeline.scans.frames import is_native, stored_frames
 from pipeline.scans.geometry import PICTURE, plane_affine, same_place, spread_evenly, stack, to_closest_ras
 from pipeline.scans.headers import Header, read_header
-from pipeline.scans.instances import Instance, Plane, instance_of, plane_of
+from pipeline.scans.instances import Instance, Plane, instance_of, place_of
 from pipeline.scans.pixels import PixelFormat, Stored, fill_padding, pixel_format, rescale_of, rgb, to_unit
 from pipeline.scans.select import check_slices
 from pipeline.scans.separate import volumes_of
@@ -81,7 +81,7 @@ def _slice(header: Header, rules: ReadRules) -> Slice:
     form = pixel_format(header, rules.max_voxels)
     rescale = rescale_of(header.text("RescaleSlope"), header.text("RescaleIntercept"))
     kind = "/".join((header.text("RescaleType"), header.text("Units"))).upper().strip("/")
-    return Slice(header, form, plane_of(header), rescale, kind, header.number("SliceThickness") or 0.0)
+    return Slice(header, form, place_of(header), rescale, kind, header.number("SliceThickness") or 0.0)
 
 
 def _slices_of_frames(header: Header, group: str, rules: ReadRules) -> list[Slice]:

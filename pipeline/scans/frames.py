@@ -1,6 +1,7 @@
 """Frames of one DICOM file as they are stored, compressed or not."""
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -44,19 +45,16 @@ def is_native(header: Header) -> bool:
 
 
 def _native(header: Header, form: PixelFormat, which: Sequence[int]) -> Iterator[Stored]:
-    """Uncompressed frames, read straight into arrays."""
+    """Uncompressed frames, each read straight into an array."""
     dtype = form.dtype.newbyteorder(">" if header.transfer_syntax == BIG_ENDIAN else "<")
     check_length(header, form)
-    whole = _inflated(header, form) if header.deflated_at else None
-    for index in which:
-        start, count = index * form.frame_bytes, form.frame_bytes
-        if whole is not None:
-            raw = whole[start : start + count]
-        else:
-            raw = np.fromfile(header.path, np.uint8, count, offset=header.pixel_offset + start)
-        if len(raw) < count:
-            raise ScanError(Reason.IO_ERROR, "the file became shorter while it was read")
-        yield _shaped(raw.view(dtype).astype(form.dtype, copy=False), form)
+    with BytesIO(_inflated(header, form)) if header.deflated_at else header.path.open("rb") as file:
+        for index in which:
+            raw = np.empty(form.frame_bytes, np.uint8)
+            file.seek(header.pixel_offset + index * form.frame_bytes)
+            if file.readinto(raw.data) < len(raw):
+                raise ScanError(Reason.IO_ERROR, "the file became shorter while it was read")
+            yield _shaped(raw.view(dtype).astype(form.dtype, copy=False), form)
 
 
 def check_length(header: Header, form: PixelFormat) -> None:
@@ -75,7 +73,8 @@ def check_length(header: Header, form: PixelFormat) -> None:
         raise ScanError(Reason.LENGTH_MISMATCH, f"{expected} bytes of pixels expected, the file claims {length}")
 
 
-def _inflated(header: Header, form: PixelFormat) -> NDArray[np.uint8]:
+def _inflated(header: Header, form: PixelFormat) -> bytes:
+    """The data set of a deflated file up to the end of its pixels."""
     expected = form.frame_bytes * form.frames
     end = header.pixel_offset + expected
     check_inflation(header.size, end)
@@ -85,7 +84,7 @@ def _inflated(header: Header, form: PixelFormat) -> NDArray[np.uint8]:
         raise ScanError(
             Reason.TRUNCATED, f"{expected} bytes of pixels expected, {len(raw) - header.pixel_offset} found"
         )
-    return np.frombuffer(raw, np.uint8)[header.pixel_offset :]
+    return raw
 
 
 def _shaped(values: NDArray[Any], form: PixelFormat) -> Stored:

@@ -209,7 +209,7 @@ def spread_evenly(slices: Voxels, places: Array) -> Voxels:
     even: Voxels = np.empty((len(places), *slices.shape[1:]), np.float32)
     for one, i, j, part in zip(even, below, above, share, strict=True):  # all at once would take four volumes' memory
         np.multiply(slices[i], 1 - part, out=one)
-        one += slices[j] * part
+        np.add(one, slices[j] * part, out=one)
     return even
 
 

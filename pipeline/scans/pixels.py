@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -141,8 +142,8 @@ def rescale_of(slope_word: str, intercept_word: str) -> tuple[float, float] | No
     try:
         slope, intercept = float(slope_word or 1), float(intercept_word or 0)
     except ValueError:
-        slope, intercept = np.nan, np.nan
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        slope, intercept = nan, nan
+    if slope == 0 or not (isfinite(slope) and isfinite(intercept)):
         raise ScanError(Reason.BAD_RESCALE, "RescaleSlope and RescaleIntercept must be finite numbers, the slope not 0")
     return slope, intercept
 
