@@ -28,6 +28,7 @@ MOST_TIMES_THE_VOLUME = 2.2
 """Peak memory while reading, as a multiple of the float32 volume."""
 
 PIXELS = SIDE * SIDE * 2
+"""Bytes of a slice's pixels, which end its file."""
 LIMIT, OURS = "limit: bytes to float32", "read_volume(scan)"
 
 
@@ -35,7 +36,8 @@ def limit(paths: list[Path]) -> object:
     """The bytes of every file, its pixels as float32 [slice, row, column]."""
     voxels = np.empty((len(paths), SIDE, SIDE), np.float32)
     for path, one in zip(paths, voxels, strict=True):
-        one[...] = np.frombuffer(path.read_bytes()[-PIXELS:], np.int16).reshape(SIDE, SIDE)
+        content = path.read_bytes()
+        one[...] = np.frombuffer(content, np.int16, offset=len(content) - PIXELS).reshape(SIDE, SIDE)
     return voxels
 
 
@@ -60,7 +62,7 @@ def contenders(folder: Path, scan: Scan) -> dict[str, Callable[[], object]]:
     from monai.transforms import LoadImage
 
     paths = list(scan.paths)
-    found = {
+    found: dict[str, Callable[[], object]] = {
         LIMIT: partial(limit, paths),
         OURS: partial(read_volume, scan),
         "read_volume(folder)": partial(read_volume, folder),
@@ -100,12 +102,14 @@ def targets(times: dict[str, Times], grown: float) -> Iterator[Target]:
     yield Target("peak memory over the volume's", grown, at_most=MOST_TIMES_THE_VOLUME)
 
 
-def _print_growth(folder: Path) -> None:
+def print_growth(folder: Path) -> int:
+    """Print by how many bytes reading the series raised this process's peak memory."""
     ((scan,), _) = find_scans(folder)
     before = peak_bytes()
     read_volume(scan)
     print(peak_bytes() - before)
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(_print_growth(Path(sys.argv[1])) if len(sys.argv) > 1 else main())
+    sys.exit(print_growth(Path(sys.argv[1])) if len(sys.argv) > 1 else main())
