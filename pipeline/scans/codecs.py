@@ -26,6 +26,7 @@ from pipeline.scans.decoder import Request
 
 Frame = NDArray[Any]
 T = TypeVar("T")
+R = TypeVar("R")
 
 CODECS = {
     "1.2.840.10008.1.2.4.50": "jpeg",
@@ -64,7 +65,7 @@ def codec_of(syntax: UID) -> str:
     return CODECS[syntax]
 
 
-def in_parallel(function: Callable[[T], Frame], items: Sequence[T]) -> Iterator[Frame]:
+def in_parallel(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """What `function` gives for each item, in order; as many at a time as there are cores."""
     if len(items) == 1:
         yield function(items[0])
@@ -74,7 +75,17 @@ def in_parallel(function: Callable[[T], Frame], items: Sequence[T]) -> Iterator[
 
 
 def decode_frame(request: Request, encoded: bytes) -> Frame:
+    """One decoded frame to keep; see `decoded`."""
+    with decoded(request, encoded) as frame:
+        return frame.copy()
+
+
+@contextmanager
+def decoded(request: Request, encoded: bytes) -> Iterator[Frame]:
     """One decoded frame: [row, column] or [row, column, 3] in the request's dtype.
+
+    It lies where the decoder has put it: in large pictures a copy would be what takes most memory. The decoder's next
+    frame overwrites it.
 
     Args:
         request: What `decoder.decode` needs to know of the frame.
@@ -84,7 +95,7 @@ def decode_frame(request: Request, encoded: bytes) -> Frame:
         ScanError: malformed, dims_mismatch, too_large, decoder_crash or timeout.
     """
     with _POOL.child() as child:
-        return child.decode(request, encoded)
+        yield child.decode(request, encoded)
 
 
 def cores() -> int:
@@ -116,10 +127,10 @@ class Child:
         self.broken = False
 
     def decode(self, request: Request, encoded: bytes) -> Frame:
-        """One frame; the child is marked as broken when it did not answer.
+        """One frame, there until the next; the child is marked as broken when it did not answer.
 
         Raises:
-            ScanError: As `decode_frame`.
+            ScanError: As `decoded`.
         """
         self.left -= 1
         dtype, shape = np.dtype(request["dtype"]), (request["rows"], request["columns"], request["samples"])
@@ -128,7 +139,7 @@ class Child:
         note = self._ask({**request, "encoded": len(encoded), "memory": len(self._memory)})
         if "error" in note:
             raise ScanError(Reason(note["error"]), f"a compressed frame can't be decoded as {request['codec']}")
-        frame: Frame = np.frombuffer(self._memory, dtype, math.prod(shape)).reshape(shape).copy()
+        frame: Frame = np.frombuffer(self._memory, dtype, math.prod(shape)).reshape(shape)
         return frame if request["samples"] == 3 else frame[..., 0]
 
     def _make_room(self, n_bytes: int) -> None:

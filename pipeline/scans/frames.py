@@ -1,8 +1,8 @@
 """Frames of one DICOM file as they are stored, compressed or not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,11 @@ from pydicom.pixels.utils import expand_ybr422
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.boundary import check_inflation
-from pipeline.scans.codecs import codec_of, decode_frame, in_parallel
+from pipeline.scans.codecs import codec_of, decoded, in_parallel
 from pipeline.scans.headers import UNDEFINED_LENGTH, Header, inflate
 from pipeline.scans.pixels import PixelFormat, Stored, clean_bits
+
+T = TypeVar("T")
 
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
 """Transfer syntaxes whose pixels are not compressed (deflate packs the whole file)."""
@@ -25,18 +27,27 @@ END_OF_IMAGE = b"\xff\xd9"
 
 
 def stored_frames(header: Header, form: PixelFormat, which: Sequence[int] = (0,)) -> Iterator[Stored]:
-    """Frames of a file in the order asked for, [row, column] or [row, column, 3], unused bits removed.
+    """Frames of a file in the order asked for, to keep; see `each_frame`."""
+    return each_frame(header, form, which, lambda _, frame: frame.copy())
+
+
+def each_frame(header: Header, form: PixelFormat, which: Sequence[int], use: Callable[[int, Stored], T]) -> Iterator[T]:
+    """What `use` makes of frames of a file, in the order asked for; of several compressed ones at a time.
+
+    Args:
+        header: The file's header.
+        form: Its pixel format.
+        which: Indices of the frames.
+        use: Gets a frame's place in `which` and its pixels, [row, column] or [row, column, 3], unused bits removed;
+            what it keeps of them it must copy.
 
     Raises:
         ScanError: truncated, length_mismatch, malformed, too_large, unsupported_transfer_syntax, decoder_crash,
             timeout.
     """
     if is_native(header):
-        frames: Iterator[Stored] = _native(header, form, which)
-    else:
-        frames = _decoded(header, form, which)
-    for frame in frames:
-        yield clean_bits(frame, form)
+        return (use(i, clean_bits(frame, form)) for i, frame in enumerate(_native(header, form, which)))
+    return _each_decoded(header, form, which, use)
 
 
 def is_native(header: Header) -> bool:
@@ -97,8 +108,10 @@ def _shaped(values: NDArray[Any], form: PixelFormat) -> Stored:
     return values.reshape(form.rows, form.columns, 3)
 
 
-def _decoded(header: Header, form: PixelFormat, which: Sequence[int]) -> Iterator[Stored]:
-    """Compressed frames, decoded several at a time."""
+def _each_decoded(
+    header: Header, form: PixelFormat, which: Sequence[int], use: Callable[[int, Stored], T]
+) -> Iterator[T]:
+    """`each_frame` of compressed pixels."""
     codec = codec_of(header.transfer_syntax)
     if form.floating:
         raise ScanError(Reason.UNSUPPORTED_PIXELS, "compressed floating-point pixels aren't defined")
@@ -114,7 +127,12 @@ def _decoded(header: Header, form: PixelFormat, which: Sequence[int]) -> Iterato
     wanted = [encoded[index] for index in which]
     if codec != "rle" and any(END_OF_IMAGE not in frame[-64:] for frame in wanted):
         raise ScanError(Reason.TRUNCATED, "a compressed frame has no end")
-    yield from in_parallel(lambda frame: decode_frame(request, frame), wanted)
+
+    def work(i: int) -> T:
+        with decoded(request, wanted[i]) as frame:
+            return use(i, clean_bits(frame, form))
+
+    yield from in_parallel(work, range(len(wanted)))
 
 
 def encoded_frames(header: Header, count: int) -> list[bytes]:
