@@ -18,7 +18,7 @@ python := $(VENV)/bin/python
 pip := $(python) -m pip --disable-pip-version-check
 # Exit code 3 is done, but some scans were refused: the demo holds broken ones on purpose.
 some_refused := || [ $$? -eq 3 ]
-benchmarks := $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py)))
+benchmarks := $(patsubst benchmarks/%.py,%,$(shell grep -ls __main__ benchmarks/*.py))
 
 help:
 	@echo 'make demo        make the demo scans, then prepare, train, evaluate and score them (SEED=3: another draw, in its own folders)'

@@ -26,6 +26,7 @@ from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, progress
 from pipeline.domain import ReadRules, UsageError
 from pipeline.results.cohort_page import CohortFacts, cohort_page
 from pipeline.scans.find import Survey, relative_path, survey
+from pipeline.scans.summary import summary_of
 from pipeline.sections import CohortSection
 
 DEMO = "python -m pipeline.prepare data/demo/scans --labels data/demo/labels.csv --label nodule --out runs/demo/cohort"
@@ -193,6 +194,7 @@ def _facts(found: Survey, built: Built, options: Options) -> CohortFacts:
 
 def _tell(found: Survey, built: Built, options: Options, proposed: bool) -> None:
     table = built.table
+    _say(f"found: {summary_of(found)}")
     _say(
         f"{len(table)} scans of {patients(table).nunique()} patients read, {len(built.rejections)} refused, "
         f"{len(found.skipped)} files are no scans"

@@ -60,6 +60,7 @@ def _run(options: Options) -> int:
 
 
 def _tell(summary: "Summary", options: Options) -> None:
+    stdout.print(f"found: {summary.found}", markup=False)
     rate = summary.read_now / max(summary.seconds, 1e-9)
     speed = f"in {summary.seconds:.1f} s, {rate:.1f} scans/s" if summary.read_now else "nothing new"
     stdout.print(f"{summary.statuses.total()} scans found, {summary.read_now} read now ({speed})", markup=False)

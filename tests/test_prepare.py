@@ -66,6 +66,7 @@ def test_the_flow_end_to_end(scans: Path, labels: Path, tmp_path: Path, capsys: 
     assert set(cohort.table["spacing_mm"]) == {"0.5x0.5x2"}
 
     said = " ".join(capsys.readouterr().out.split())
+    assert "found: 19 NIfTI files; 1 file is no scan" in said
     assert "18 scans of 18 patients read, 1 refused, 1 files are no scans" in said
     assert f"config: {out / 'config.yaml'} (proposed from these scans)" in said
     assert f"next: python -m pipeline.train {out / 'config.yaml'}" in said

@@ -39,6 +39,7 @@ def test_exit_codes_and_summary(model: Path, tmp_path: Path, capsys: pytest.Capt
     save_folder(tmp_path / "mixed", good=2)
     assert score.main(words(model, tmp_path / "mixed", "--out", tmp_path / "out")) == WITH_REJECTIONS
     said = capsys.readouterr()
+    assert "found: 4 NIfTI files, 1 CT series, 1 MR series; refused: 1 not_an_image; 1 file is no scan" in said.out
     assert re.search(r"7 scans found, 6 read now \(in \d+\.\d s, \d+\.\d scans/s\)", said.out)
     assert re.search(r"ok +3\n", said.out)
     assert re.search(r"rejected +4  .*modality 1", said.out)

@@ -2,15 +2,18 @@
 
 import atexit
 import json
+import math
 import os
 import queue
+import select
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from mmap import mmap
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -19,10 +22,11 @@ from pydicom.uid import UID
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans import decoder
-from pipeline.scans.decoder import LENGTHS, Request
+from pipeline.scans.decoder import Request
 
 Frame = NDArray[Any]
 T = TypeVar("T")
+R = TypeVar("R")
 
 CODECS = {
     "1.2.840.10008.1.2.4.50": "jpeg",
@@ -61,7 +65,7 @@ def codec_of(syntax: UID) -> str:
     return CODECS[syntax]
 
 
-def in_parallel(function: Callable[[T], Frame], items: Sequence[T]) -> Iterator[Frame]:
+def in_parallel(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """What `function` gives for each item, in order; as many at a time as there are cores."""
     if len(items) == 1:
         yield function(items[0])
@@ -71,7 +75,17 @@ def in_parallel(function: Callable[[T], Frame], items: Sequence[T]) -> Iterator[
 
 
 def decode_frame(request: Request, encoded: bytes) -> Frame:
+    """One decoded frame to keep; see `decoded`."""
+    with decoded(request, encoded) as frame:
+        return frame.copy()
+
+
+@contextmanager
+def decoded(request: Request, encoded: bytes) -> Iterator[Frame]:
     """One decoded frame: [row, column] or [row, column, 3] in the request's dtype.
+
+    It lies where the decoder has put it: in large pictures a copy would be what takes most memory. The decoder's next
+    frame overwrites it.
 
     Args:
         request: What `decoder.decode` needs to know of the frame.
@@ -81,7 +95,7 @@ def decode_frame(request: Request, encoded: bytes) -> Frame:
         ScanError: malformed, dims_mismatch, too_large, decoder_crash or timeout.
     """
     with _POOL.child() as child:
-        return child.decode(request, encoded)
+        yield child.decode(request, encoded)
 
 
 def cores() -> int:
@@ -90,86 +104,97 @@ def cores() -> int:
 
 
 class Child:
-    """A running decoder process."""
+    """A running decoder process, and the memory that it shares with us."""
 
     def __init__(self) -> None:
+        self._shared = _unnamed_file()
+        self._memory = mmap(-1, 1)
         # -P: the script's own folder holds modules with names of the standard library
-        command = [sys.executable, "-P", str(Path(decoder.__file__))]
+        command = [sys.executable, "-P", str(Path(decoder.__file__)), str(self._shared)]
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            pass_fds=[self._shared],
+            bufsize=0,
         )
+        self._answers = select.poll()
+        self._answers.register(_pipes(self._process)[1], select.POLLIN)
         self.left = LIFETIME
         self.broken = False
 
     def decode(self, request: Request, encoded: bytes) -> Frame:
-        """One frame; the child is marked as broken when it did not answer.
+        """One frame, there until the next; the child is marked as broken when it did not answer.
 
         Raises:
-            ScanError: As `decode_frame`.
+            ScanError: As `decoded`.
         """
         self.left -= 1
-        late = threading.Event()
-        watchdog = threading.Timer(TIMEOUT_S, self._give_up, [late])
-        watchdog.start()
+        dtype, shape = np.dtype(request["dtype"]), (request["rows"], request["columns"], request["samples"])
+        self._make_room(max(len(encoded), math.prod(shape) * dtype.itemsize))
+        self._memory[: len(encoded)] = encoded
+        note = self._ask({**request, "encoded": len(encoded), "memory": len(self._memory)})
+        if "error" in note:
+            raise ScanError(Reason(note["error"]), f"a compressed frame can't be decoded as {request['codec']}")
+        frame: Frame = np.frombuffer(self._memory, dtype, math.prod(shape)).reshape(shape)
+        return frame if request["samples"] == 3 else frame[..., 0]
+
+    def _make_room(self, n_bytes: int) -> None:
+        if n_bytes > decoder.MEMORY // 2:
+            raise ScanError(Reason.TOO_LARGE, f"a frame of {n_bytes} bytes; at most {decoder.MEMORY // 2} are decoded")
+        if n_bytes > len(self._memory):
+            os.ftruncate(self._shared, n_bytes)
+            self._memory = mmap(self._shared, n_bytes)
+
+    def _ask(self, request: Request) -> dict[str, str]:
+        """The child's answer, which is one line.
+
+        Raises:
+            ScanError: decoder_crash or timeout.
+        """
+        stdin, stdout = _pipes(self._process)
         self.broken = True  # until it has answered
         try:
-            return self._exchange(request, encoded)
-        except (OSError, EOFError):
-            if late.is_set():
-                raise ScanError(Reason.TIMEOUT, f"a compressed frame took longer than {TIMEOUT_S:g} s") from None
-            raise ScanError(Reason.DECODER_CRASH, "the decoder died of a compressed frame") from None
-        finally:
-            watchdog.cancel()
-
-    def _give_up(self, late: threading.Event) -> None:
-        late.set()
-        self._process.kill()
-
-    def _exchange(self, request: Request, encoded: bytes) -> Frame:
-        stdin, stdout = _pipes(self._process)
-        text = json.dumps(request).encode()
-        stdin.write(LENGTHS.pack(len(text), len(encoded)) + text)
-        stdin.write(encoded)
-        stdin.flush()
-        n_text, n_bytes = LENGTHS.unpack(_read(stdout, bytearray(LENGTHS.size)))
-        note = json.loads(bytes(_read(stdout, bytearray(n_text))))
-        if "error" in note:
-            self.broken = False
-            raise ScanError(Reason(note["error"]), f"a compressed frame can't be decoded as {request['codec']}")
-        frame: Frame = np.empty((request["rows"], request["columns"], request["samples"]), np.dtype(request["dtype"]))
-        if n_bytes != frame.nbytes:
-            raise EOFError
-        _read(stdout, frame.data.cast("B"))
+            stdin.write(json.dumps(request).encode() + b"\n")
+        except OSError:
+            raise _crash() from None
+        if not self._answers.poll(TIMEOUT_S * 1000):
+            raise ScanError(Reason.TIMEOUT, f"a compressed frame took longer than {TIMEOUT_S:g} s")
+        line = os.read(stdout.fileno(), 1024)
+        if not line.endswith(b"\n"):
+            raise _crash()
         self.broken = False
-        return frame if request["samples"] == 3 else frame[..., 0]
+        note: dict[str, str] = json.loads(line)
+        return note
 
     def stop(self) -> None:
         """End the process."""
         self._process.kill()
         for pipe in _pipes(self._process):
-            try:
-                pipe.close()
-            except OSError:
-                continue  # unsent bytes of a request that killed it
+            pipe.close()
         self._process.wait()
+        os.close(self._shared)
+
+
+def _unnamed_file() -> int:
+    """Descriptor of an empty file without a name: in memory where the system has that, else in the temporary folder."""
+    if sys.platform == "linux":
+        return os.memfd_create("frame")
+    with TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _crash() -> ScanError:
+    return ScanError(Reason.DECODER_CRASH, "the decoder died of a compressed frame")
 
 
 def _pipes(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:
     if process.stdin is None or process.stdout is None:
         raise EOFError
     return process.stdin, process.stdout
-
-
-def _read(source: IO[bytes], target: bytearray | memoryview) -> bytearray | memoryview:
-    """Fill `target`.
-
-    Raises:
-        EOFError: If the other end closed before.
-    """
-    if source.readinto(target) != len(target):  # type: ignore[attr-defined]
-        raise EOFError
-    return target
 
 
 class Pool:

@@ -1,23 +1,20 @@
 """The child process that decodes compressed frames, and may die of it. Numpy and imagecodecs only.
 
-It reads requests from standard input and writes answers to standard output. Both begin with two lengths (of a JSON
-object and of the bytes that follow it); see `codecs.Child`.
+Each line of standard input asks for one frame, each line of standard output answers, both as JSON objects. The frame
+itself lies in memory shared with the parent: before compressed, afterwards decoded; see `codecs.Child`.
 """
 
 import json
 import resource
-import struct
 import sys
 from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-
-LENGTHS = struct.Struct("!II")
-"""Bytes of the JSON object, bytes of what follows."""
 
 MEMORY = 3 * 2**29
 """Bytes that decoding may take beyond what the interpreter has when it starts."""
@@ -101,15 +98,22 @@ def answer(request: Request, encoded: bytes) -> tuple[dict[str, str], memoryview
     return {"error": error}, memoryview(b"")
 
 
-def serve(source: BinaryIO, sink: BinaryIO) -> None:
-    """Answer requests until the other end closes."""
-    while len(lengths := source.read(LENGTHS.size)) == LENGTHS.size:
-        n_text, n_bytes = LENGTHS.unpack(lengths)
-        request = json.loads(source.read(n_text))
-        note, frame = answer(request, source.read(n_bytes))
-        text = json.dumps(note).encode()
-        sink.write(LENGTHS.pack(len(text), frame.nbytes) + text)
-        sink.write(frame)
+def serve(source: BinaryIO, sink: BinaryIO, shared: int) -> None:
+    """Answer requests until the other end closes.
+
+    Args:
+        source: Where requests come from: those of `decode`, and the bytes of the `encoded` frame and of the `memory`.
+        sink: Where answers go.
+        shared: Descriptor of the shared memory, which may grow from request to request.
+    """
+    memory = mmap(-1, 1)
+    for line in source:
+        request = json.loads(line)
+        if len(memory) < request["memory"]:
+            memory = mmap(shared, request["memory"])
+        note, frame = answer(request, memory[: request["encoded"]])
+        memory[: frame.nbytes] = frame
+        sink.write(json.dumps(note).encode() + b"\n")
         sink.flush()
 
 
@@ -125,4 +129,4 @@ if __name__ == "__main__":
     for name in ("jpeg8", "jpegsof3", "jpegls", "jpeg2k", "htj2k", "dicomrle"):
         getattr(imagecodecs, f"{name}_decode")
     _limit_memory()
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1]))

@@ -1,8 +1,9 @@
 """DICOM files of one Scan -> Volume."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -10,13 +11,15 @@ from pipeline.domain import Affine, ReadRules, Reason, Scan, ScanError, Volume, 
 from pipeline.scans.boundary import check_voxels
 from pipeline.scans.codecs import in_parallel
 from pipeline.scans.enhanced import Frame, frames_of, mosaic_of, unpack
-from pipeline.scans.frames import is_native, stored_frames
+from pipeline.scans.frames import each_frame, is_native
 from pipeline.scans.geometry import PICTURE, plane_affine, same_place, spread_evenly, stack, to_closest_ras
 from pipeline.scans.headers import Header, read_header
-from pipeline.scans.instances import Instance, Plane, instance_of, plane_of
+from pipeline.scans.instances import Instance, Plane, instance_of, place_of
 from pipeline.scans.pixels import PixelFormat, Stored, fill_padding, pixel_format, rescale_of, rgb, to_unit
 from pipeline.scans.select import check_slices
 from pipeline.scans.separate import volumes_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def _slice(header: Header, rules: ReadRules) -> Slice:
     form = pixel_format(header, rules.max_voxels)
     rescale = rescale_of(header.text("RescaleSlope"), header.text("RescaleIntercept"))
     kind = "/".join((header.text("RescaleType"), header.text("Units"))).upper().strip("/")
-    return Slice(header, form, plane_of(header), rescale, kind, header.number("SliceThickness") or 0.0)
+    return Slice(header, form, place_of(header), rescale, kind, header.number("SliceThickness") or 0.0)
 
 
 def _slices_of_frames(header: Header, group: str, rules: ReadRules) -> list[Slice]:
@@ -149,7 +152,8 @@ def _without_duplicates(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str
     kept = []
     for first, *others in same_place([one.plane.position or () for one in slices]):
         kept.append(slices[first])
-        if others and len({frame.tobytes() for frame in _stored([slices[i] for i in (first, *others)])}) > 1:
+        alike = [slices[i] for i in (first, *others)]
+        if others and len(set(_each_frame(alike, lambda _, frame: frame.tobytes()))) > 1:
             raise ScanError(
                 Reason.CONFLICTING_SLICES,
                 f"{len(others) + 1} slices with different pixels lie at one position; nothing tells them apart",
@@ -157,35 +161,40 @@ def _without_duplicates(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str
     return kept, ("duplicate_slices",) if len(kept) < len(slices) else ()
 
 
-def _stored(slices: Sequence[Slice]) -> Iterator[Stored]:
-    """The stored frame of each slice; compressed ones are decoded several at a time."""
+def _each_frame(slices: Sequence[Slice], use: Callable[[int, Stored], T]) -> Iterator[T]:
+    """What `use` makes of the slices' frames, in one file or in many; see `frames.each_frame`."""
     first = slices[0].header
     if all(one.header is first for one in slices):
-        return stored_frames(first, slices[0].form, [one.plane.frame for one in slices])
+        return each_frame(first, slices[0].form, [one.plane.frame for one in slices], use)
+
+    def work(i: int) -> T:
+        one = slices[i]
+        return next(each_frame(one.header, one.form, [one.plane.frame], lambda _, frame: use(i, frame)))
+
     if all(is_native(one.header) for one in slices):
-        return map(_one_frame, slices)
-    return in_parallel(_one_frame, slices)
-
-
-def _one_frame(one: Slice) -> Stored:
-    return next(stored_frames(one.header, one.form, [one.plane.frame]))
+        return map(work, range(len(slices)))
+    return in_parallel(work, range(len(slices)))
 
 
 def _voxels(slices: Sequence[Slice]) -> Voxels:
     """Values in their unit: float32 [slice, row, column], or [slice, row, column, 3]."""
     form = slices[0].form
+    if any(one.form.colour != form.colour for one in slices):
+        raise ScanError(Reason.MIXED_UNITS, "colour and grey slices in one scan")
     voxels = np.empty((len(slices), form.rows, form.columns) + ((3,) if form.colour else ()), dtype=np.float32)
-    padded = False
-    for one, values, out in zip(slices, _stored(slices), voxels, strict=True):
-        if one.form.colour != form.colour:
-            raise ScanError(Reason.MIXED_UNITS, "colour and grey slices in one scan")
+
+    def put(i: int, values: Stored) -> bool:
+        """Put a slice in its place; tells whether it has padding."""
+        one, out, padded = slices[i], voxels[i], False
         if form.colour:
             out[...] = rgb(one.header, one.form, values)
         else:
-            padded |= to_unit(one.header, one.form, one.rescale, values, out)
+            padded = to_unit(one.header, one.form, one.rescale, values, out)
         if one.form.floating and not np.isfinite(out).all():
             raise ScanError(Reason.NON_FINITE, "pixels that are no finite numbers")
-    if padded:
+        return padded
+
+    if any(list(_each_frame(slices, put))):  # a list: any() alone would leave slices unread
         fill_padding(voxels)
     return voxels
 

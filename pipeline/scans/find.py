@@ -2,19 +2,20 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
 
 from pipeline.console import Report
-from pipeline.domain import Identity, ReadRules, Reason, Rejection, Scan, ScanError, UsageError, Volume
+from pipeline.domain import Identity, ReadRules, Reason, Rejection, Scan, ScanError, Volume
 from pipeline.scans.boundary import refusing
+from pipeline.scans.folders import files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
-from pipeline.scans.instances import Instance, NotAScan
+from pipeline.scans.instances import Instance
+from pipeline.scans.look import Seen, look_at_all
 from pipeline.scans.select import check_accepted
-from pipeline.scans.series import Found, assemble, scan_id_of
-from pipeline.scans.sniff import kind_of
+from pipeline.scans.series import Found, assemble
+
+__all__ = ["Survey", "find_scans", "read_identity", "read_volume", "relative_path", "survey"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Survey:
     skipped: list[tuple[Path, str]]
 
 
-def survey(file_or_folder: Path, report: Report | None = None) -> Survey:
+def survey(file_or_folder: Path, report: Report | None = None, workers: int | None = None) -> Survey:
     """Everything that a folder (or file) holds: scans, refused scans, and files that are no scans. Headers only.
 
     Links that lead out of the folder are not followed.
@@ -42,19 +43,20 @@ def survey(file_or_folder: Path, report: Report | None = None) -> Survey:
     Args:
         file_or_folder: Where to look.
         report: Called with (files done, files in all).
+        workers: Processes that read headers where there is much to read; by default one a processor, 0 for none.
 
     Raises:
         UsageError: If the path does not exist or can't be listed.
     """
     found, files = Found(), []
-    for path, note in _walk(file_or_folder):
+    for path, note in files_below(file_or_folder):
         if note:
             found.skipped.append((path, note))
         else:
             files.append(path)
     instances: list[Instance] = []
-    for done, path in enumerate(files, 1):
-        _look_at(path, file_or_folder, instances, found)
+    for done, (path, seen) in enumerate(look_at_all(files, file_or_folder, workers), 1):
+        _sort_in(path, seen, instances, found)
         if report:
             report(done, len(files))
     series = assemble(instances, _fingerprint)
@@ -64,6 +66,17 @@ def survey(file_or_folder: Path, report: Report | None = None) -> Survey:
         sorted(found.rejections + series.rejections, key=lambda one: (os.fsencode(one.path), one.scan_id)),
         sorted(found.skipped + series.skipped, key=lambda one: os.fsencode(one[0])),
     )
+
+
+def _sort_in(path: Path, seen: Seen, instances: list[Instance], found: Found) -> None:
+    if isinstance(seen, Instance):
+        instances.append(seen)
+    elif isinstance(seen, tuple):
+        found.scans += seen
+    elif isinstance(seen, ScanError):
+        found.rejections.append(Rejection(path, seen.reason, seen.detail, files=(path,)))
+    else:
+        found.skipped.append((path, seen))
 
 
 def find_scans(file_or_folder: str | Path) -> tuple[list[Scan], list[Rejection]]:
@@ -114,13 +127,6 @@ def read_identity(scan: Scan) -> Identity:
         return Identity(*(header.text(keyword) for keyword in IDENTITY))
 
 
-def relative_path(path: Path, root: Path) -> str:
-    """A path relative to SCANS, with "/", as in tables; a file that is SCANS itself goes by its name."""
-    if path == root:
-        return path.name if path.is_file() else "."
-    return path.relative_to(root).as_posix()
-
-
 def _only_scan(path: Path) -> Scan:
     found = survey(path)
     if len(found.scans) == 1:
@@ -136,89 +142,6 @@ def _only_scan(path: Path) -> Scan:
         reason = Reason.NON_IMAGE if "DICOM" in found.skipped[0][1] else Reason.NOT_AN_IMAGE
         raise ScanError(reason, f"the file is no scan: {found.skipped[0][1]}")
     raise ScanError(Reason.NO_SCANS, "no scan was found")
-
-
-def _walk(root: Path) -> Iterator[tuple[Path, str]]:
-    """(file, "") for each regular file below `root` in order of names, (entry, why it is skipped) for all else.
-
-    Raises:
-        UsageError: If `root` itself does not exist or can't be listed.
-    """
-    try:
-        mode = root.stat().st_mode
-        entries = sorted(os.scandir(root), key=lambda entry: os.fsencode(entry.name)) if S_ISDIR(mode) else None
-    except OSError as error:
-        raise UsageError(
-            f"{root}: can't be read ({type(error).__name__}); expected a scan or a folder of scans"
-        ) from None
-    if entries is None:
-        yield root, "" if S_ISREG(mode) else "no regular file"
-        return
-    yield from _walk_entries(entries, root.resolve())
-
-
-def _walk_entries(entries: list[os.DirEntry[str]], top: Path) -> Iterator[tuple[Path, str]]:
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.name.startswith(".") or entry.name in ("Thumbs.db", "desktop.ini", "__MACOSX"):
-            yield path, "hidden"
-        elif entry.is_symlink():
-            yield path, _link_note(path, top)
-        elif entry.is_dir(follow_symlinks=False):
-            try:
-                below = sorted(os.scandir(path), key=lambda one: os.fsencode(one.name))
-            except OSError:
-                yield path, "folder can't be listed"
-                continue
-            yield from _walk_entries(below, top)
-        else:
-            yield path, "" if entry.is_file(follow_symlinks=False) else "no regular file"
-
-
-def _link_note(path: Path, top: Path) -> str:
-    """Why a link is skipped; "" for one to a regular file within the folder."""
-    try:
-        target = path.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return "broken link"
-    if not target.is_relative_to(top):
-        return "link out of the folder"
-    return "" if target.is_file() else "link to a folder"
-
-
-def _look_at(path: Path, root: Path, instances: list[Instance], found: Found) -> None:
-    """Sort one file into instances, scans, rejections or skipped."""
-    try:
-        with refusing():
-            kind = kind_of(path)
-            if kind == "dicom":
-                from pipeline.scans.dicom import read_instance
-
-                instances.append(read_instance(path))
-            elif kind == "nifti":
-                found.scans += _nifti_scans(path, root)
-            else:
-                found.scans.append(_picture_scan(path, root))
-    except NotAScan as note:
-        found.skipped.append((path, str(note)))
-    except ScanError as error:
-        found.rejections.append(Rejection(path, error.reason, error.detail, files=(path,)))
-
-
-def _nifti_scans(path: Path, root: Path) -> list[Scan]:
-    from pipeline.scans.nifti import read_nifti_header, volume_names
-
-    opened = read_nifti_header(path)
-    name, size = relative_path(path, root), str(path.stat().st_size)
-    paths = tuple(sorted({path, opened.voxels_in}))
-    return [Scan(scan_id_of(name, size, group), path, paths, "nifti", group=group) for group in volume_names(opened)]
-
-
-def _picture_scan(path: Path, root: Path) -> Scan:
-    from pipeline.scans.image import check_picture
-
-    check_picture(path)
-    return Scan(scan_id_of(relative_path(path, root), str(path.stat().st_size)), path, (path,), "image")
 
 
 def _fingerprint(path: Path) -> str:

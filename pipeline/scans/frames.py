@@ -1,7 +1,8 @@
 """Frames of one DICOM file as they are stored, compressed or not."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,11 @@ from pydicom.pixels.utils import expand_ybr422
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.boundary import check_inflation
-from pipeline.scans.codecs import codec_of, decode_frame, in_parallel
+from pipeline.scans.codecs import codec_of, decoded, in_parallel
 from pipeline.scans.headers import UNDEFINED_LENGTH, Header, inflate
 from pipeline.scans.pixels import PixelFormat, Stored, clean_bits
+
+T = TypeVar("T")
 
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
 """Transfer syntaxes whose pixels are not compressed (deflate packs the whole file)."""
@@ -24,18 +27,27 @@ END_OF_IMAGE = b"\xff\xd9"
 
 
 def stored_frames(header: Header, form: PixelFormat, which: Sequence[int] = (0,)) -> Iterator[Stored]:
-    """Frames of a file in the order asked for, [row, column] or [row, column, 3], unused bits removed.
+    """Frames of a file in the order asked for, to keep; see `each_frame`."""
+    return each_frame(header, form, which, lambda _, frame: frame.copy())
+
+
+def each_frame(header: Header, form: PixelFormat, which: Sequence[int], use: Callable[[int, Stored], T]) -> Iterator[T]:
+    """What `use` makes of frames of a file, in the order asked for; of several compressed ones at a time.
+
+    Args:
+        header: The file's header.
+        form: Its pixel format.
+        which: Indices of the frames.
+        use: Gets a frame's place in `which` and its pixels, [row, column] or [row, column, 3], unused bits removed;
+            what it keeps of them it must copy.
 
     Raises:
         ScanError: truncated, length_mismatch, malformed, too_large, unsupported_transfer_syntax, decoder_crash,
             timeout.
     """
     if is_native(header):
-        frames: Iterator[Stored] = _native(header, form, which)
-    else:
-        frames = _decoded(header, form, which)
-    for frame in frames:
-        yield clean_bits(frame, form)
+        return (use(i, clean_bits(frame, form)) for i, frame in enumerate(_native(header, form, which)))
+    return _each_decoded(header, form, which, use)
 
 
 def is_native(header: Header) -> bool:
@@ -44,19 +56,16 @@ def is_native(header: Header) -> bool:
 
 
 def _native(header: Header, form: PixelFormat, which: Sequence[int]) -> Iterator[Stored]:
-    """Uncompressed frames, read straight into arrays."""
+    """Uncompressed frames, each read straight into an array."""
     dtype = form.dtype.newbyteorder(">" if header.transfer_syntax == BIG_ENDIAN else "<")
     check_length(header, form)
-    whole = _inflated(header, form) if header.deflated_at else None
-    for index in which:
-        start, count = index * form.frame_bytes, form.frame_bytes
-        if whole is not None:
-            raw = whole[start : start + count]
-        else:
-            raw = np.fromfile(header.path, np.uint8, count, offset=header.pixel_offset + start)
-        if len(raw) < count:
-            raise ScanError(Reason.IO_ERROR, "the file became shorter while it was read")
-        yield _shaped(raw.view(dtype).astype(form.dtype, copy=False), form)
+    with BytesIO(_inflated(header, form)) if header.deflated_at else header.path.open("rb") as file:
+        for index in which:
+            raw = np.empty(form.frame_bytes, np.uint8)
+            file.seek(header.pixel_offset + index * form.frame_bytes)
+            if file.readinto(raw.data) < len(raw):
+                raise ScanError(Reason.IO_ERROR, "the file became shorter while it was read")
+            yield _shaped(raw.view(dtype).astype(form.dtype, copy=False), form)
 
 
 def check_length(header: Header, form: PixelFormat) -> None:
@@ -75,7 +84,8 @@ def check_length(header: Header, form: PixelFormat) -> None:
         raise ScanError(Reason.LENGTH_MISMATCH, f"{expected} bytes of pixels expected, the file claims {length}")
 
 
-def _inflated(header: Header, form: PixelFormat) -> NDArray[np.uint8]:
+def _inflated(header: Header, form: PixelFormat) -> bytes:
+    """The data set of a deflated file up to the end of its pixels."""
     expected = form.frame_bytes * form.frames
     end = header.pixel_offset + expected
     check_inflation(header.size, end)
@@ -85,7 +95,7 @@ def _inflated(header: Header, form: PixelFormat) -> NDArray[np.uint8]:
         raise ScanError(
             Reason.TRUNCATED, f"{expected} bytes of pixels expected, {len(raw) - header.pixel_offset} found"
         )
-    return np.frombuffer(raw, np.uint8)[header.pixel_offset :]
+    return raw
 
 
 def _shaped(values: NDArray[Any], form: PixelFormat) -> Stored:
@@ -98,8 +108,10 @@ def _shaped(values: NDArray[Any], form: PixelFormat) -> Stored:
     return values.reshape(form.rows, form.columns, 3)
 
 
-def _decoded(header: Header, form: PixelFormat, which: Sequence[int]) -> Iterator[Stored]:
-    """Compressed frames, decoded several at a time."""
+def _each_decoded(
+    header: Header, form: PixelFormat, which: Sequence[int], use: Callable[[int, Stored], T]
+) -> Iterator[T]:
+    """`each_frame` of compressed pixels."""
     codec = codec_of(header.transfer_syntax)
     if form.floating:
         raise ScanError(Reason.UNSUPPORTED_PIXELS, "compressed floating-point pixels aren't defined")
@@ -115,7 +127,12 @@ def _decoded(header: Header, form: PixelFormat, which: Sequence[int]) -> Iterato
     wanted = [encoded[index] for index in which]
     if codec != "rle" and any(END_OF_IMAGE not in frame[-64:] for frame in wanted):
         raise ScanError(Reason.TRUNCATED, "a compressed frame has no end")
-    yield from in_parallel(lambda frame: decode_frame(request, frame), wanted)
+
+    def work(i: int) -> T:
+        with decoded(request, wanted[i]) as frame:
+            return use(i, clean_bits(frame, form))
+
+    yield from in_parallel(work, range(len(wanted)))
 
 
 def encoded_frames(header: Header, count: int) -> list[bytes]:

@@ -205,8 +205,11 @@ def spread_evenly(slices: Voxels, places: Array) -> Voxels:
     """Slices [slice, ...] at fractional places, linear between neighbours; float32 [place, ...]."""
     below = np.clip(np.floor(places + 1e-9).astype(np.intp), 0, len(slices) - 1)
     above = np.minimum(below + 1, len(slices) - 1)
-    share = np.clip(places - below, 0, 1).astype(np.float32).reshape((-1,) + (1,) * (slices.ndim - 1))
-    even: Voxels = slices[below] * (1 - share) + slices[above] * share
+    share = np.clip(places - below, 0, 1).astype(np.float32)
+    even: Voxels = np.empty((len(places), *slices.shape[1:]), np.float32)
+    for one, i, j, part in zip(even, below, above, share, strict=True):  # all at once would take four volumes' memory
+        np.multiply(slices[i], 1 - part, out=one)
+        np.add(one, slices[j] * part, out=one)
     return even
 
 

@@ -1,31 +1,26 @@
 """One DICOM file's header: the few elements that matter, checked, without its pixels."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.boundary import MAX_HEADER
+from pipeline.scans.elements import LONG_VRS, PIXEL_TAGS, UNDEFINED_LENGTH, NotPlain, walk
+from pipeline.scans.values import number_in, numbers_in, tag_of, text_in
 
-PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-"""FloatPixelData, DoubleFloatPixelData, PixelData."""
-
-LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN", b"OL", b"OV")
-"""Value representations whose length takes four bytes after two reserved ones (PS3.5 7.1.2)."""
-
-UNDEFINED_LENGTH = 0xFFFFFFFF
+__all__ = ["UNDEFINED_LENGTH", "Header", "inflate", "number_in", "numbers_in", "read_header", "text_in"]
 
 IDENTITY = ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "AccessionNumber")
 
@@ -67,7 +62,9 @@ PRIVATE_TAGS = (
 )
 """Siemens' CSA header and b-value, GE's b-value, and the blocks' owners."""
 
-TAGS = [cast(int, tag_for_keyword(word)) for word in KEYWORDS] + list(PRIVATE_TAGS)
+WANTED = {int(tag): tag for tag in (*map(tag_of, KEYWORDS), *map(BaseTag, PRIVATE_TAGS))}
+FILE_META = {tag: BaseTag(tag) for tag in (0x00020002, 0x00020010)}
+"""MediaStorageSOPClassUID, TransferSyntaxUID."""
 
 
 @dataclass(frozen=True)
@@ -155,30 +152,6 @@ class Header:
         return frames
 
 
-def text_in(elements: Dataset, keyword: str) -> str:
-    """An element's value as text, empty where it is absent; several values joined by a backslash."""
-    value = elements.get(keyword)
-    if value is None:
-        return ""
-    if isinstance(value, list | tuple | MultiValue):
-        return "\\".join(str(item) for item in value).strip()
-    return str(value).strip().strip("\0")
-
-
-def numbers_in(elements: Dataset, keyword: str) -> tuple[float, ...]:
-    """An element's values as floats, () where it is absent, empty or no number."""
-    words = text_in(elements, keyword).split("\\")
-    try:
-        return tuple(float(word) for word in words) if words != [""] else ()
-    except ValueError:
-        return ()
-
-
-def number_in(elements: Dataset, keyword: str) -> float | None:
-    """The first value as a float, None where it is absent, empty or no number."""
-    return next(iter(numbers_in(elements, keyword)), None)
-
-
 def read_header(path: Path, extra: Iterable[str] = ()) -> Header:
     """The header of a DICOM file; its pixels and unknown elements are skipped.
 
@@ -190,27 +163,49 @@ def read_header(path: Path, extra: Iterable[str] = ()) -> Header:
         ScanError: truncated, malformed, missing_attribute, too_large.
         Exception: What pydicom raises on a malformed header (callers stand behind `boundary.refusing`).
     """
-    tags: list[BaseTag | int] = [*TAGS, *(cast(int, tag_for_keyword(word)) for word in extra)]
+    wanted = {**WANTED, **{int(tag): tag for tag in map(tag_of, extra)}}
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(0)
         preamble = _preamble(file, size)
-        elements = _elements(file, tags)
+        try:
+            elements = _plain_elements(file, size, wanted)
+        except NotPlain:
+            file.seek(len(preamble) + 4)
+            elements = _elements(file, list(wanted))
         file_meta = elements.file_meta
-        syntax = UID(str(file_meta.TransferSyntaxUID))
+        syntax = UID(text_in(file_meta, "TransferSyntaxUID"))
         source: BinaryIO = file
         deflated_at = 0
         if syntax == DeflatedExplicitVRLittleEndian:
             deflated_at = file.tell()
             source = BytesIO(inflate(file, deflated_at, MAX_HEADER))
-            file_meta, elements = (
-                elements.file_meta,
-                read_dataset(source, False, True, stop_when=_at_pixels, specific_tags=tags),
-            )
+            elements = read_dataset(source, False, True, stop_when=_at_pixels, specific_tags=list(wanted))
             elements.file_meta = file_meta
         complete = deflated_at > 0 or source.tell() <= size  # a skipped element may end beyond the file
         tag, offset, length = _pixel_element(source, syntax)
     return Header(path, elements, syntax, tag, offset, length, size, preamble, complete, deflated_at)
+
+
+def _plain_elements(file: BinaryIO, size: int, wanted: Mapping[int, BaseTag]) -> Dataset:
+    """The wanted elements of a file in plain little endian; `file` then stands at its pixels.
+
+    Raises:
+        NotPlain: If pydicom has to read it.
+        ScanError: malformed.
+    """
+    heading, body = walk(file, file.tell(), size, False, FILE_META, last_group=2)
+    file_meta = FileMetaDataset(heading)
+    syntax = text_in(file_meta, "TransferSyntaxUID")
+    if not syntax or syntax in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian) or UID(syntax).is_private:
+        raise NotPlain
+    implicit = syntax == ImplicitVRLittleEndian
+    found, end = walk(file, body, size, implicit, wanted)
+    elements = Dataset(found)
+    elements.set_original_encoding(implicit, True)
+    elements.file_meta = file_meta
+    file.seek(end)
+    return elements
 
 
 def inflate(file: BinaryIO, offset: int, limit: int) -> bytes:

@@ -1,13 +1,14 @@
 """What the search keeps of a DICOM file: identity, place, and what tells it apart from others at its place."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydicom.uid import UID
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.headers import Header
+from pipeline.scans.values import text_in
 
 # fmt: off
 SINGLE_MODALITIES = frozenset({
@@ -148,8 +149,8 @@ def instance_of(header: Header, volumes: tuple[str, ...] = ("",)) -> Instance:
     )
 
 
-def plane_of(header: Header) -> Plane:
-    """The slice of a single-frame file."""
+def place_of(header: Header) -> Plane:
+    """The slice of a single-frame file, without what tells it apart from others at its place."""
     orientation, position = header.numbers("ImageOrientationPatient"), header.numbers("ImagePositionPatient")
     spacing = header.numbers("PixelSpacing") or header.numbers("ImagerPixelSpacing")
     return Plane(
@@ -157,6 +158,13 @@ def plane_of(header: Header) -> Plane:
         position=position if len(position) == 3 else None,
         spacing=spacing if len(spacing) == 2 else None,
         size=(header.whole("Rows"), header.whole("Columns")),
+    )
+
+
+def plane_of(header: Header) -> Plane:
+    """The slice of a single-frame file."""
+    return replace(
+        place_of(header),
         traits=(
             ("type", "/".join(header.image_type[2:])),
             ("echo", short(header.number("EchoTime")) or header.text("EchoNumbers")),
@@ -179,7 +187,7 @@ def plane_of(header: Header) -> Plane:
 
 def _check_is_image(header: Header) -> None:
     sop_class = UID(header.text("SOPClassUID"))
-    if header.elements.file_meta.get("MediaStorageSOPClassUID") == DIRECTORY or sop_class == DIRECTORY:
+    if DIRECTORY in (sop_class, text_in(header.elements.file_meta, "MediaStorageSOPClassUID")):
         raise NotAScan("DICOM directory")
     known = sop_class.name != sop_class
     if known and "Image Storage" not in sop_class.name and "US Volume" not in sop_class.name:

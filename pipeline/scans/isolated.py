@@ -6,6 +6,7 @@ import os
 import pickle
 import resource
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Generic, TypeVar
 
 from pipeline.domain import Reason, ScanError, UsageError
@@ -87,7 +89,7 @@ class _Child(Generic[Item, Result]):
         self.alive, self._given, self._time_limit_s = True, list[Item](), time_limit_s
         self._process = context.Process(target=_serve, args=(theirs, work, share, time_limit_s), daemon=True)
         self._started, self.deadline = _now(), _now() + START_LIMIT_S
-        with _interrupts_held():
+        with _interrupts_held(), _main_left_alone():
             self._process.start()
         theirs.close()
 
@@ -126,8 +128,7 @@ class _Child(Generic[Item, Result]):
         code = self._process.exitcode
         if not self._given:
             raise UsageError(
-                f"a reading process can't start ({_ending(code)}). If a script of yours calls this, the call must "
-                'stand under `if __name__ == "__main__":`, for each such process imports the script; else free memory'
+                f"a reading process can't start ({_ending(code)}); free memory, or start fewer with --workers"
             )
         if reason is Reason.TIMEOUT:
             detail = f"reading took longer than {self._time_limit_s:g} s"
@@ -182,6 +183,20 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+@contextlib.contextmanager
+def _main_left_alone() -> Iterator[None]:
+    """Keep processes that are started meanwhile from importing the caller's script: it need not guard its calls.
+
+    multiprocessing tells a new process to import whatever stands as `__main__`: a user's script, a page of the viewer.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -141,8 +142,8 @@ def rescale_of(slope_word: str, intercept_word: str) -> tuple[float, float] | No
     try:
         slope, intercept = float(slope_word or 1), float(intercept_word or 0)
     except ValueError:
-        slope, intercept = np.nan, np.nan
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        slope, intercept = nan, nan
+    if slope == 0 or not (isfinite(slope) and isfinite(intercept)):
         raise ScanError(Reason.BAD_RESCALE, "RescaleSlope and RescaleIntercept must be finite numbers, the slope not 0")
     return slope, intercept
 
@@ -161,19 +162,21 @@ def to_unit(
         values = np.subtract(-1 if form.signed else (1 << form.stored) - 1, values, dtype=np.float32)
     if header.elements.get("ModalityLUTSequence"):
         out[...] = apply_modality_lut(values, header.elements)
-    elif rescale in (None, (1.0, 0.0)):
-        out[...] = values
     else:
         slope, intercept = rescale or (1.0, 0.0)
-        np.multiply(values, np.float32(slope), out=out, casting="unsafe")
+        if slope == 1:
+            out[...] = values
+        else:
+            np.multiply(values, np.float32(slope), out=out, casting="unsafe")
         if intercept:
             out += np.float32(intercept)
     if hidden is not None:
-        out[hidden] = np.nan
+        np.copyto(out, np.nan, where=hidden)
     return hidden is not None
 
 
 def fill_padding(voxels: Voxels) -> None:
-    """Give padded voxels (NaN) the smallest value of the others, in place."""
-    hidden = np.isnan(voxels)
-    voxels[hidden] = 0.0 if hidden.all() else voxels[~hidden].min()
+    """Give padded voxels (NaN) the smallest value of the others, in place; 0 where all are padded."""
+    smallest = np.fmin.reduce(voxels, axis=None)
+    for one in voxels:
+        np.copyto(one, 0.0 if np.isnan(smallest) else smallest, where=np.isnan(one))

@@ -18,6 +18,7 @@ from pipeline.model.package import BATCH, Model, load_model
 from pipeline.model.preprocess import ModelInput, read_input
 from pipeline.scans.find import survey
 from pipeline.scans.isolated import TIME_LIMIT_S, Finished, run_isolated
+from pipeline.scans.summary import summary_of
 from pipeline.scoring.journal import Journal, Row
 from pipeline.scoring.maps import write_maps
 from pipeline.scoring.table import prediction_table, write_predictions
@@ -34,6 +35,7 @@ class Summary:
     """What a run over a folder gave.
 
     Attributes:
+        found: What the folder holds, in words.
         predictions: The table, predictions.csv.
         statuses: Status -> rows of the table.
         reasons: Reason of refusal -> rows of the table.
@@ -42,6 +44,7 @@ class Summary:
         seconds: Time from the first scan read to the last row.
     """
 
+    found: str
     predictions: Path
     statuses: Counter[str]
     reasons: Counter[str]
@@ -99,6 +102,7 @@ def score(
         table = prediction_table(found, journal.rows, model.findings, model.model_id, include_ids)
         predictions = write_predictions(out, table)
     return Summary(
+        found=summary_of(found),
         predictions=predictions,
         statuses=Counter(table["status"]),
         reasons=Counter(table["reason"][table["status"] != "ok"]),

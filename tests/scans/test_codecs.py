@@ -230,6 +230,25 @@ def test_memory_of_a_child_is_limited():
     pool.close()
 
 
+def test_frames_of_all_sizes_pass_through_one_memory():
+    pool = codecs.Pool()
+    large = smooth(np.uint16, 16, (300, 200))
+    asked = {**REQUEST, "rows": 300, "columns": 200}
+    with pool.child() as child:
+        for request, values in ((REQUEST, pixels()[0]), (asked, large), (REQUEST, pixels()[1]), (asked, large[::-1])):
+            np.testing.assert_array_equal(child.decode(request, imagecodecs.jpegls_encode(values)), values)
+    pool.close()
+
+
+def test_a_frame_that_no_child_could_hold_is_refused_unasked():
+    pool = codecs.Pool()
+    with pool.child() as child:
+        with pytest.raises(ScanError, match=r"too_large: a frame of 4800000000 bytes; at most 805306368 are decoded"):
+            child.decode({**REQUEST, "rows": 40_000, "columns": 60_000}, good())
+        assert not child.broken
+    pool.close()
+
+
 def test_the_child_answers_errors_by_name():
     assert decoder.answer(REQUEST, b"junk")[0] == {"error": "malformed"}
     assert decoder.answer({**REQUEST, "rows": 9}, good())[0] == {"error": "dims_mismatch"}

@@ -1,0 +1,103 @@
+"""What each file is, told from its header: one file here, many in processes, so that a bad one costs only itself."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from multiprocessing import current_process
+from pathlib import Path
+from typing import TypeAlias
+
+from pipeline.domain import Scan, ScanError
+from pipeline.scans.boundary import refusing
+from pipeline.scans.codecs import cores
+from pipeline.scans.folders import relative_path
+from pipeline.scans.instances import Instance, NotAScan
+from pipeline.scans.isolated import run_isolated
+from pipeline.scans.series import scan_id_of
+from pipeline.scans.sniff import kind_of
+
+Seen: TypeAlias = Instance | tuple[Scan, ...] | ScanError | str
+"""A DICOM instance, the scans of another file, why the file is refused, or why it is no scan."""
+
+Look: TypeAlias = Callable[[Path, Path], Seen]
+
+ALONE_S, WORTH_S = 0.3, 2.0
+"""No process is started in the first seconds, nor where so little work is left: starting takes about half a second."""
+CHUNK = 64
+"""Files that a process gets at once: passing them costs little beside reading them."""
+TIME_LIMIT_S = 10.0
+"""For a chunk; where it runs over, or its process dies, each of its files gets as much for itself."""
+
+
+def look_at(path: Path, root: Path) -> Seen:
+    """What one file is."""
+    try:
+        with refusing():
+            kind = kind_of(path)
+            if kind == "dicom":
+                from pipeline.scans.dicom import read_instance
+
+                return read_instance(path)
+            return _nifti_scans(path, root) if kind == "nifti" else (_picture_scan(path, root),)
+    except NotAScan as note:
+        return str(note)
+    except ScanError as error:
+        return error
+
+
+def _nifti_scans(path: Path, root: Path) -> tuple[Scan, ...]:
+    from pipeline.scans.nifti import read_nifti_header, volume_names
+
+    opened = read_nifti_header(path)
+    name, size = relative_path(path, root), str(path.stat().st_size)
+    paths = tuple(sorted({path, opened.voxels_in}))
+    groups = volume_names(opened)
+    return tuple(Scan(scan_id_of(name, size, group), path, paths, "nifti", group=group) for group in groups)
+
+
+def _picture_scan(path: Path, root: Path) -> Scan:
+    from pipeline.scans.image import check_picture
+
+    check_picture(path)
+    return Scan(scan_id_of(relative_path(path, root), str(path.stat().st_size)), path, (path,), "image")
+
+
+def look_at_all(
+    paths: Sequence[Path], root: Path, workers: int | None = None, look: Look = look_at
+) -> Iterator[tuple[Path, Seen]]:
+    """What each file is, in any order; few files are looked at here, many in processes.
+
+    Args:
+        paths: Files.
+        root: SCANS, which the names in scan ids are relative to.
+        workers: Processes; by default one a processor, 0 for none.
+        look: Looks at one file.
+
+    Raises:
+        UsageError: If a process can't be started.
+    """
+    if workers is None:
+        workers = 0 if current_process().daemon else cores()  # a daemon may have no children
+    each = partial(_look_at_each, root=root, look=look)
+    started, done = time.monotonic(), 0
+    while done < len(paths) and not (workers and _is_worth_it(time.monotonic() - started, done, len(paths))):
+        yield paths[done], each(paths[done : done + 1])[0]
+        done += 1
+    chunks = [tuple(paths[at : at + CHUNK]) for at in range(done, len(paths), CHUNK)]
+    lost: list[tuple[Path, ...]] = []
+    for finished in run_isolated(chunks, each, workers, TIME_LIMIT_S):
+        if isinstance(finished.result, ScanError):
+            lost += [(path,) for path in finished.item]
+        else:
+            yield from zip(finished.item, finished.result, strict=True)
+    for finished in run_isolated(lost, each, workers, TIME_LIMIT_S):
+        seen = finished.result
+        yield finished.item[0], seen if isinstance(seen, ScanError) else seen[0]
+
+
+def _is_worth_it(passed_s: float, done: int, total: int) -> bool:
+    return passed_s > ALONE_S and passed_s * (total - done) > WORTH_S * done
+
+
+def _look_at_each(paths: Sequence[Path], root: Path, look: Look) -> list[Seen]:
+    return [look(path, root) for path in paths]

@@ -1,0 +1,51 @@
+"""What a survey found, grouped and counted, in one sentence."""
+
+from collections import Counter
+
+from pipeline.domain import Scan
+from pipeline.scans.find import Survey
+from pipeline.scans.instances import SINGLE_MODALITIES
+
+RADIOGRAPHS = frozenset({"CR", "DX", "IO", "MG", "PX", "RG"})
+
+
+def summary_of(found: Survey) -> str:
+    """For example "1,204 CT series, 12 radiographs; refused: 3 missing_slices; 57 files are no scans"."""
+    parts = [", ".join(_kinds(found.scans)) or "no scans"]
+    if found.rejections:
+        reasons = Counter(one.reason.value for one in found.rejections)
+        parts.append("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in _by_size(reasons)))
+    if found.skipped:
+        parts.append("1 file is no scan" if len(found.skipped) == 1 else f"{len(found.skipped):,} files are no scans")
+    return "; ".join(parts)
+
+
+def _kinds(scans: list[Scan]) -> list[str]:
+    """What there is and how often, for example "3 MR series (5 volumes)"; the most frequent first."""
+    volumes = Counter(map(_kind, scans))
+    whole = Counter(kind for kind, _ in {(_kind(scan), _unit(scan)) for scan in scans})
+    return [_counted(count, kind, volumes[kind]) for kind, count in _by_size(whole)]
+
+
+def _counted(count: int, kind: str, volumes: int) -> str:
+    plural = "" if kind.endswith("series") or count == 1 else "s"
+    return f"{count:,} {kind}{plural}" + (f" ({volumes:,} volumes)" if volumes > count else "")
+
+
+def _kind(scan: Scan) -> str:
+    if scan.kind == "nifti":
+        return "NIfTI file"
+    if scan.kind == "image":
+        return "picture"
+    if scan.modality in RADIOGRAPHS:
+        return "radiograph"
+    return f"{scan.modality[:16] or 'DICOM'} {'image' if scan.modality in SINGLE_MODALITIES else 'series'}"
+
+
+def _unit(scan: Scan) -> str:
+    """What is counted once: a series of slices, or else a file."""
+    return scan.series_uid if _kind(scan).endswith("series") and scan.series_uid else str(scan.path)
+
+
+def _by_size(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
