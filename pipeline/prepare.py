@@ -114,7 +114,7 @@ def _run(options: Options) -> int:
         )
     labels = read_labels(options.labels, options.label) if options.labels else None
     with progress("finding scans") as report:
-        found = survey(root, report)
+        found = survey(root, report, options.read)
     with progress("reading scans") as report:
         built = build(
             found, labels, options.cohort, options.read,
@@ -136,9 +136,15 @@ def _write(out: Path, found: Survey, built: Built, options: Options) -> None:
         for file in r.files or (r.path,)
     ]
     skipped = [(relative_path(path, found.root), why) for path, why in found.skipped]
+    unchosen = [
+        (relative_path(one.scan.path, found.root), one.scan.scan_id, one.reason.value, one.detail)
+        for one in found.not_selected
+    ]
+    reasons = ["path", "scan_id", "reason", "detail"]
     tables = {
         "scans.csv": built.table,
-        "rejected.csv": pd.DataFrame(sorted(rejected), columns=["path", "scan_id", "reason", "detail"], dtype=str),
+        "rejected.csv": pd.DataFrame(sorted(rejected), columns=reasons, dtype=str),
+        "not_selected.csv": pd.DataFrame(unchosen, columns=reasons, dtype=str),
         "skipped.csv": pd.DataFrame(skipped, columns=["path", "reason"], dtype=str),
         **built.tables,
     }
@@ -146,7 +152,9 @@ def _write(out: Path, found: Survey, built: Built, options: Options) -> None:
 
 
 def _facts(found: Survey, built: Built, options: Options) -> CohortFacts:
-    n_files = len(found.skipped) + sum(len(s.paths) + len(s.aliases) for s in found.scans)
+    n_files = len(found.skipped) + sum(
+        len(scan.paths) + len(scan.aliases) for scan in [*found.scans, *(one.scan for one in found.not_selected)]
+    )
     n_files += sum(len(r.files or (r.path,)) for r in found.rejections)
     rejected: dict[str, tuple[int, int]] = {}
     for reason, _ in Counter(r.reason.value for r in built.rejections).most_common():

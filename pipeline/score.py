@@ -65,8 +65,8 @@ def _tell(summary: "Summary", options: Options) -> None:
     speed = f"in {summary.seconds:.1f} s, {rate:.1f} scans/s" if summary.read_now else "nothing new"
     stdout.print(f"{summary.statuses.total()} scans found, {summary.read_now} read now ({speed})", markup=False)
     for status, count in sorted(summary.statuses.items()):
-        why = _listed(summary.reasons) if status == "rejected" else ""
-        stdout.print(f"  {status:<10}{count:>7}  {why}".rstrip(), markup=False)
+        why = _listed(summary.reasons.get(status, Counter()))
+        stdout.print(f"  {status:<12}{count:>7}  {why}".rstrip(), markup=False)
     if summary.skipped:
         stdout.print(f"  {summary.skipped} other files are no scans", markup=False)
     if not summary.statuses["ok"]:

@@ -2,17 +2,17 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.console import Report
-from pipeline.domain import Identity, ReadRules, Reason, Rejection, Scan, ScanError, Volume
+from pipeline.domain import Identity, ReadRules, Reason, Rejection, Scan, ScanError, Unchosen, Volume
 from pipeline.scans.boundary import refusing
 from pipeline.scans.folders import files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
 from pipeline.scans.instances import Instance
 from pipeline.scans.look import Seen, look_at_all
-from pipeline.scans.select import check_accepted
+from pipeline.scans.select import check_accepted, choose
 from pipeline.scans.series import Found, assemble
 
 __all__ = ["Survey", "find_scans", "read_identity", "read_volume", "relative_path", "survey"]
@@ -27,22 +27,31 @@ class Survey:
         scans: What can be read, sorted by path, then scan_id.
         rejections: What claims to be a scan and is refused, sorted likewise.
         skipped: (file, why it is no scan), sorted.
+        not_selected: Scans that the read rules leave out, with the reason, sorted like `scans`.
     """
 
     root: Path
     scans: list[Scan]
     rejections: list[Rejection]
     skipped: list[tuple[Path, str]]
+    not_selected: list[Unchosen] = field(default_factory=list)
 
 
-def survey(file_or_folder: Path, report: Report | None = None, workers: int | None = None) -> Survey:
+def survey(
+    file_or_folder: Path,
+    report: Report | None = None,
+    rules: ReadRules = ReadRules(),  # noqa: B008 - frozen
+    workers: int | None = None,
+) -> Survey:
     """Everything that a folder (or file) holds: scans, refused scans, and files that are no scans. Headers only.
 
-    Links that lead out of the folder are not followed.
+    Links that lead out of the folder are not followed. Preparing, training, scoring and the viewer all choose their
+    scans here, by their rules.
 
     Args:
         file_or_folder: Where to look.
         report: Called with (files done, files in all).
+        rules: What is left out where a study holds something better (`pipeline.scans.select.choose`).
         workers: Processes that read headers where there is much to read; by default one a processor, 0 for none.
 
     Raises:
@@ -60,12 +69,18 @@ def survey(file_or_folder: Path, report: Report | None = None, workers: int | No
         if report:
             report(done, len(files))
     series = assemble(instances, _fingerprint)
+    chosen, others = choose(found.scans + series.scans, rules)
     return Survey(
         file_or_folder,
-        sorted(found.scans + series.scans, key=lambda scan: (os.fsencode(scan.path), scan.scan_id)),
+        sorted(chosen, key=_by_path),
         sorted(found.rejections + series.rejections, key=lambda one: (os.fsencode(one.path), one.scan_id)),
         sorted(found.skipped + series.skipped, key=lambda one: os.fsencode(one[0])),
+        sorted(others, key=lambda one: _by_path(one.scan)),
     )
+
+
+def _by_path(scan: Scan) -> tuple[bytes, str]:
+    return os.fsencode(scan.path), scan.scan_id
 
 
 def _sort_in(path: Path, seen: Seen, instances: list[Instance], found: Found) -> None:
@@ -80,7 +95,7 @@ def _sort_in(path: Path, seen: Seen, instances: list[Instance], found: Found) ->
 
 
 def find_scans(file_or_folder: str | Path) -> tuple[list[Scan], list[Rejection]]:
-    """The scans in a folder (or file), and what was refused; see `survey`."""
+    """All scans in a folder (or file), whatever a model would choose, and what was refused; see `survey`."""
     found = survey(Path(file_or_folder))
     return found.scans, found.rejections
 

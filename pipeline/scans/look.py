@@ -51,15 +51,22 @@ def _nifti_scans(path: Path, root: Path) -> tuple[Scan, ...]:
     opened = read_nifti_header(path)
     name, size = relative_path(path, root), str(path.stat().st_size)
     paths = tuple(sorted({path, opened.voxels_in}))
-    groups = volume_names(opened)
-    return tuple(Scan(scan_id_of(name, size, group), path, paths, "nifti", group=group) for group in groups)
+    n_slices = opened.shape[2]
+    spacing = abs(float(opened.header["pixdim"][3])) if n_slices > 1 else None
+    return tuple(
+        Scan(
+            scan_id_of(name, size, group), path, paths, "nifti",
+            group=group, n_slices=n_slices, slice_spacing_mm=spacing,
+        )
+        for group in volume_names(opened)
+    )  # fmt: skip
 
 
 def _picture_scan(path: Path, root: Path) -> Scan:
     from pipeline.scans.image import check_picture
 
     check_picture(path)
-    return Scan(scan_id_of(relative_path(path, root), str(path.stat().st_size)), path, (path,), "image")
+    return Scan(scan_id_of(relative_path(path, root), str(path.stat().st_size)), path, (path,), "image", n_slices=1)
 
 
 def look_at_all(

@@ -38,7 +38,7 @@ class Summary:
         found: What the folder holds, in words.
         predictions: The table, predictions.csv.
         statuses: Status -> rows of the table.
-        reasons: Reason of refusal -> rows of the table.
+        reasons: Status other than ok -> reason -> rows of the table.
         skipped: Files that are no scans.
         read_now: Scans that this run has read; the other rows were in the journal or refused by their headers.
         seconds: Time from the first scan read to the last row.
@@ -47,15 +47,15 @@ class Summary:
     found: str
     predictions: Path
     statuses: Counter[str]
-    reasons: Counter[str]
+    reasons: dict[str, Counter[str]]
     skipped: int
     read_now: int
     seconds: float
 
     @property
     def complete(self) -> bool:
-        """Whether something was found and nothing refused."""
-        return self.statuses["ok"] > 0 and self.statuses["ok"] == self.statuses.total()
+        """Whether something was found and nothing refused; scans that the model's rules leave out don't count."""
+        return self.statuses["ok"] > 0 and self.statuses["rejected"] == 0
 
 
 def score(
@@ -86,7 +86,7 @@ def score(
     _check_apart(out, {"SCANS": scans, "MODEL": model_folder})
     model = load_model(model_folder)
     with progress("Finding scans") as report:
-        found = survey(scans, report)
+        found = survey(scans, report, model.read_rules)
     unique = {scan.scan_id: scan for scan in found.scans}
     stamps = {scan_id: stamp(scan) for scan_id, scan in unique.items()}
     with Journal(_made(out) / "journal.jsonl", _settings(model, scans, saliency)) as journal:
@@ -105,7 +105,7 @@ def score(
         found=summary_of(found),
         predictions=predictions,
         statuses=Counter(table["status"]),
-        reasons=Counter(table["reason"][table["status"] != "ok"]),
+        reasons={name: Counter(table["reason"][table["status"] == name]) for name in ("rejected", "not_selected")},
         skipped=len(found.skipped),
         read_now=len(left),
         seconds=seconds,
