@@ -2,11 +2,12 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.console import Report
 from pipeline.domain import Identity, ReadRules, Reason, Rejection, Scan, ScanError, Unchosen, Volume
+from pipeline.scans.archives import is_archive, members_of, within_reach
 from pipeline.scans.boundary import refusing
 from pipeline.scans.folders import files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
@@ -45,8 +46,8 @@ def survey(
 ) -> Survey:
     """Everything that a folder (or file) holds: scans, refused scans, and files that are no scans. Headers only.
 
-    Links that lead out of the folder are not followed. Preparing, training, scoring and the viewer all choose their
-    scans here, by their rules.
+    A .zip is taken like a folder; links that lead out of the folder are not followed. Preparing, training, scoring
+    and the viewer all choose their scans here, by their rules.
 
     Args:
         file_or_folder: Where to look.
@@ -61,6 +62,8 @@ def survey(
     for path, note in files_below(file_or_folder):
         if note:
             found.skipped.append((path, note))
+        elif is_archive(path):
+            files += _members(path, found)
         else:
             files.append(path)
     instances: list[Instance] = []
@@ -81,6 +84,23 @@ def survey(
 
 def _by_path(scan: Scan) -> tuple[bytes, str]:
     return os.fsencode(scan.path), scan.scan_id
+
+
+def _members(archive: Path, found: Found) -> list[Path]:
+    """The files in an archive; why it, or one in it, is refused goes to `found`."""
+    files = []
+    try:
+        for path, note in members_of(archive):
+            if note:
+                found.skipped.append((path, note))
+            elif is_archive(path):
+                detail = "an archive within an archive; unpack the outer one first"
+                found.rejections.append(Rejection(path, Reason.BAD_ARCHIVE, detail, files=(path,)))
+            else:
+                files.append(path)
+    except ScanError as error:
+        found.rejections.append(Rejection(archive, error.reason, error.detail, files=(archive,)))
+    return files
 
 
 def _sort_in(path: Path, seen: Seen, instances: list[Instance], found: Found) -> None:
@@ -113,7 +133,8 @@ def read_volume(path_or_scan: str | Path | Scan, rules: ReadRules = ReadRules())
     """
     scan = path_or_scan if isinstance(path_or_scan, Scan) else _only_scan(Path(path_or_scan))
     check_accepted(scan, rules)
-    with refusing("the scan"):
+    with refusing("the scan"), within_reach(scan.paths) as paths:
+        scan = replace(scan, paths=paths)
         if scan.kind == "dicom":
             from pipeline.scans.dicom import read_dicom
 
@@ -137,8 +158,8 @@ def read_identity(scan: Scan) -> Identity:
     """
     if scan.kind != "dicom":
         return Identity()
-    with refusing("the scan"):
-        header = read_header(scan.paths[0], extra=IDENTITY)
+    with refusing("the scan"), within_reach(scan.paths[:1]) as (path,):
+        header = read_header(path, extra=IDENTITY)
         return Identity(*(header.text(keyword) for keyword in IDENTITY))
 
 
@@ -153,7 +174,7 @@ def _only_scan(path: Path) -> Scan:
         )
     if found.rejections:
         raise ScanError(found.rejections[0].reason, found.rejections[0].detail)
-    if path.is_file() and found.skipped:
+    if found.skipped and found.skipped[0][0] == path:
         reason = Reason.NON_IMAGE if "DICOM" in found.skipped[0][1] else Reason.NOT_AN_IMAGE
         raise ScanError(reason, f"the file is no scan: {found.skipped[0][1]}")
     raise ScanError(Reason.NO_SCANS, "no scan was found")
@@ -164,8 +185,8 @@ def _fingerprint(path: Path) -> str:
     from pipeline.scans.frames import stored_frames
     from pipeline.scans.pixels import pixel_format
 
-    with refusing():
-        header = read_header(path)
+    with refusing(), within_reach([path]) as (real,):
+        header = read_header(real)
         form = pixel_format(header, ReadRules().max_voxels)
         digest = hashlib.sha256(f"{form.rows} {form.columns} {form.dtype}".encode())
         for frame in stored_frames(header, form, range(form.frames)):

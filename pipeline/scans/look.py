@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from multiprocessing import current_process
 from pathlib import Path
 from typing import TypeAlias
 
 from pipeline.domain import Scan, ScanError
+from pipeline.scans.archives import within_reach
 from pipeline.scans.boundary import refusing
 from pipeline.scans.codecs import cores
 from pipeline.scans.folders import relative_path
@@ -30,27 +32,28 @@ TIME_LIMIT_S = 10.0
 
 
 def look_at(path: Path, root: Path) -> Seen:
-    """What one file is."""
+    """What one file (or member of an archive) is."""
     try:
-        with refusing():
-            kind = kind_of(path)
+        with refusing(), within_reach([path]) as (real,):
+            kind = kind_of(real)
             if kind == "dicom":
                 from pipeline.scans.dicom import read_instance
 
-                return read_instance(path)
-            return _nifti_scans(path, root) if kind == "nifti" else (_picture_scan(path, root),)
+                instance = read_instance(real)
+                return instance if real is path else replace(instance, path=path)
+            return _nifti_scans(real, path, root) if kind == "nifti" else (_picture_scan(real, path, root),)
     except NotAScan as note:
         return str(note)
     except ScanError as error:
         return error
 
 
-def _nifti_scans(path: Path, root: Path) -> tuple[Scan, ...]:
+def _nifti_scans(real: Path, path: Path, root: Path) -> tuple[Scan, ...]:
     from pipeline.scans.nifti import read_nifti_header, volume_names
 
-    opened = read_nifti_header(path)
-    name, size = relative_path(path, root), str(path.stat().st_size)
-    paths = tuple(sorted({path, opened.voxels_in}))
+    opened = read_nifti_header(real)
+    name, size = relative_path(path, root), str(real.stat().st_size)
+    paths = tuple(sorted({path, path.with_name(opened.voxels_in.name)}))
     n_slices = opened.shape[2]
     spacing = abs(float(opened.header["pixdim"][3])) if n_slices > 1 else None
     return tuple(
@@ -62,11 +65,11 @@ def _nifti_scans(path: Path, root: Path) -> tuple[Scan, ...]:
     )  # fmt: skip
 
 
-def _picture_scan(path: Path, root: Path) -> Scan:
+def _picture_scan(real: Path, path: Path, root: Path) -> Scan:
     from pipeline.scans.image import check_picture
 
-    check_picture(path)
-    return Scan(scan_id_of(relative_path(path, root), str(path.stat().st_size)), path, (path,), "image", n_slices=1)
+    check_picture(real)
+    return Scan(scan_id_of(relative_path(path, root), str(real.stat().st_size)), path, (path,), "image", n_slices=1)
 
 
 def look_at_all(

@@ -16,6 +16,7 @@ from pipeline.console import progress
 from pipeline.domain import Prediction, Scan, ScanError, UsageError
 from pipeline.model.package import BATCH, Model, load_model
 from pipeline.model.preprocess import ModelInput, read_input
+from pipeline.scans.archives import stamped
 from pipeline.scans.find import survey
 from pipeline.scans.isolated import TIME_LIMIT_S, Finished, run_isolated
 from pipeline.scans.summary import summary_of
@@ -117,7 +118,7 @@ def stamp(scan: Scan) -> str:
     digest = hashlib.sha256()
     for path in scan.paths:
         try:
-            status = path.stat()
+            status = stamped(path).stat()
         except OSError:
             continue
         digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
