@@ -34,7 +34,7 @@ def scan(name: str, study: str = "1.2", spacing: float | None = 1.0, slices: int
         (ReadRules(slice_spacing_mm=(0.5, 2)), {"spacing": 2.5}, "asks for 0.5 to 2 mm, found 2.5 mm"),
         (ReadRules(slice_spacing_mm=(0.5, 2)), {"spacing": 0.4}, "asks for 0.5 to 2 mm, found 0.4 mm"),
         (ReadRules(slice_spacing_mm=(0.5, 2)), {"spacing": None}, "slice_spacing: .* has no slice spacing"),
-        (ReadRules(description="bone|^abd"), {}, "description: SeriesDescription does not match read.description"),
+        (ReadRules(description="bone|^pelvis"), {}, "description: SeriesDescription does not match read.description"),
     ],
 )
 def test_a_scan_that_the_rules_exclude(rules, fields, says):
