@@ -12,9 +12,10 @@ from pipeline.scans.boundary import refusing
 from pipeline.scans.folders import files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
 from pipeline.scans.instances import Instance
-from pipeline.scans.look import Seen, look_at_all
+from pipeline.scans.look import look_at_all
 from pipeline.scans.select import check_accepted, choose
 from pipeline.scans.series import Found, assemble
+from pipeline.scans.shared import Pool
 
 __all__ = ["Survey", "find_scans", "read_identity", "read_volume", "relative_path", "survey"]
 
@@ -67,8 +68,12 @@ def survey(
         else:
             files.append(path)
     instances: list[Instance] = []
+    pool = Pool()
     for done, (path, seen) in enumerate(look_at_all(files, file_or_folder, workers), 1):
-        _sort_in(path, seen, instances, found)
+        if isinstance(seen, Instance):
+            instances.append(pool.share(seen))
+        else:
+            _sort_in(path, seen, found)
         if report:
             report(done, len(files))
     series = assemble(instances, _fingerprint)
@@ -103,10 +108,8 @@ def _members(archive: Path, found: Found) -> list[Path]:
     return files
 
 
-def _sort_in(path: Path, seen: Seen, instances: list[Instance], found: Found) -> None:
-    if isinstance(seen, Instance):
-        instances.append(seen)
-    elif isinstance(seen, tuple):
+def _sort_in(path: Path, seen: tuple[Scan, ...] | ScanError | str, found: Found) -> None:
+    if isinstance(seen, tuple):
         found.scans += seen
     elif isinstance(seen, ScanError):
         found.rejections.append(Rejection(path, seen.reason, seen.detail, files=(path,)))
