@@ -30,7 +30,7 @@ DEMO = "python -m pipeline.prepare data/demo/scans --labels data/demo/labels.csv
 
 @dataclass(frozen=True)
 class Options:
-    """Find and read every scan in a folder, join labels, split by patient, and write a COHORT folder.
+    """Find and read the scans in a folder, join labels, split by patient, and write a COHORT folder.
 
     Without --labels: the tables and the quality report, no split. Scans are never altered. COHORT is your own working
     material and holds patient ids; what leaves it later holds pseudonyms. Exit code 3: done, but some scans were
@@ -38,7 +38,8 @@ class Options:
     """
 
     scans: tyro.conf.Positional[Path]
-    """SCANS: a folder of DICOM series, NIfTI files or radiographs, searched to its full depth; or one file."""
+    """SCANS: a folder of DICOM series, NIfTI files or radiographs, searched to its full depth, .zip archives
+    included; or one file."""
     out: Path
     """COHORT folder to write; not inside SCANS. Only its own files are replaced."""
     labels: Path | None = None
@@ -175,7 +176,7 @@ def _facts(found: Survey, built: Built, options: Options) -> CohortFacts:
         rejected=rejected,
         duplicates=built.tables["duplicates.csv"],
         subgroups=subgroups_of(built.table, labels),
-        notices=built.notices,
+        notices=[*built.notices, *_left_out(found)],
         settings={k: v if isinstance(v, str) else json.dumps(v) for k, v in settings.items() if v is not None},
     )
 
@@ -191,7 +192,7 @@ def _tell(found: Survey, built: Built, options: Options) -> None:
         _say(f"  refused   {reason:<24}{n:>7}")
     for line in _split_lines(built):
         _say(f"  {line}")
-    for notice in built.notices:
+    for notice in [*built.notices, *_left_out(found)]:
         _say(f"  note: {notice}")
     if table.empty:
         _say("nothing usable was found; rejected.csv and skipped.csv say why")
@@ -200,6 +201,11 @@ def _tell(found: Survey, built: Built, options: Options) -> None:
         _say(f"next: python -m pipeline.train {options.config or 'CONFIG.yaml'} --cohort.folder {options.out}")
     elif not table.empty and options.labels is None:
         _say("next: the same command with --labels LABELS.csv --label NAME")
+
+
+def _left_out(found: Survey) -> list[str]:
+    count = len(found.not_selected)
+    return [f"scans that the read rules did not select: {count} (not_selected.csv)"] if count else []
 
 
 def _split_lines(built: Built) -> list[str]:

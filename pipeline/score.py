@@ -28,7 +28,8 @@ class Options:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """The model folder that training wrote (RUN/model)."""
     scans: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCANS")]
-    """A folder of DICOM series, NIfTI files or radiographs, searched to its full depth; or a file. Never altered."""
+    """A folder of DICOM series, NIfTI files or radiographs, searched to its full depth, .zip archives
+    included; or a file. Never altered."""
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     """Folder to write predictions.csv, predictions.parquet and journal.jsonl to; not inside SCANS."""
     workers: int = 2

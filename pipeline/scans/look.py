@@ -1,7 +1,7 @@
 """What each file is, told from its header: one file here, many in processes, so that a bad one costs only itself."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from multiprocessing import current_process
@@ -22,9 +22,12 @@ Seen: TypeAlias = Instance | tuple[Scan, ...] | ScanError | str
 """A DICOM instance, the scans of another file, why the file is refused, or why it is no scan."""
 
 Look: TypeAlias = Callable[[Path, Path], Seen]
+Each: TypeAlias = Callable[[Sequence[Path]], list[Seen]]
 
-ALONE_S, WORTH_S = 0.3, 2.0
-"""No process is started in the first seconds, nor where so little work is left: starting takes about half a second."""
+ALONE_S = 0.3
+"""No process is started in the first seconds..."""
+WORTH_S, WAIT_S = 2.0, 8.0
+"""...nor before so much computing is left, or so much waiting for a slow disk: starting them takes half a second."""
 CHUNK = 64
 """Files that a process gets at once: passing them costs little beside reading them."""
 TIME_LIMIT_S = 10.0
@@ -74,7 +77,7 @@ def _picture_scan(real: Path, path: Path, root: Path) -> Scan:
 
 def look_at_all(
     paths: Sequence[Path], root: Path, workers: int | None = None, look: Look = look_at
-) -> Iterator[tuple[Path, Seen]]:
+) -> Generator[tuple[Path, Seen], None, None]:
     """What each file is, in any order; few files are looked at here, many in processes.
 
     Args:
@@ -89,10 +92,7 @@ def look_at_all(
     if workers is None:
         workers = 0 if current_process().daemon else cores()  # a daemon may have no children
     each = partial(_look_at_each, root=root, look=look)
-    started, done = time.monotonic(), 0
-    while done < len(paths) and not (workers and _is_worth_it(time.monotonic() - started, done, len(paths))):
-        yield paths[done], each(paths[done : done + 1])[0]
-        done += 1
+    done = yield from _alone(paths, each, workers > 0)
     chunks = [tuple(paths[at : at + CHUNK]) for at in range(done, len(paths), CHUNK)]
     lost: list[tuple[Path, ...]] = []
     for finished in run_isolated(chunks, each, workers, TIME_LIMIT_S):
@@ -105,8 +105,20 @@ def look_at_all(
         yield finished.item[0], seen if isinstance(seen, ScanError) else seen[0]
 
 
-def _is_worth_it(passed_s: float, done: int, total: int) -> bool:
-    return passed_s > ALONE_S and passed_s * (total - done) > WORTH_S * done
+def _alone(paths: Sequence[Path], each: Each, may_stop: bool) -> Generator[tuple[Path, Seen], None, int]:
+    """Files looked at in this process, until it is worth starting others; their number is returned."""
+    started, computed = time.monotonic(), time.thread_time()
+    for done, path in enumerate(paths):
+        left = (len(paths) - done) / max(done, 1)
+        if may_stop and _is_worth_it(time.monotonic() - started, time.thread_time() - computed, left):
+            return done
+        yield path, each((path,))[0]
+    return len(paths)
+
+
+def _is_worth_it(passed_s: float, computed_s: float, left: float) -> bool:
+    """Whether to start processes, after some seconds of which some were computing, with `left` times as much to do."""
+    return passed_s > ALONE_S and (computed_s * left > WORTH_S or passed_s * left > WAIT_S)
 
 
 def _look_at_each(paths: Sequence[Path], root: Path, look: Look) -> list[Seen]:

@@ -97,9 +97,11 @@ def test_progress_counts_files_of_processes_too(tmp_path, at_once):
 
 
 def test_processes_are_started_for_long_work_only():
-    assert not look._is_worth_it(0.2, 1000, 10**6)
-    assert not look._is_worth_it(0.4, 1000, 5000)
-    assert look._is_worth_it(0.4, 1000, 10_000)
+    assert not look._is_worth_it(0.2, 0.2, 1000)
+    assert not look._is_worth_it(0.4, 0.4, 4)
+    assert look._is_worth_it(0.4, 0.4, 10)
+    assert not look._is_worth_it(1.0, 0.4, 4)  # a busy machine
+    assert look._is_worth_it(1.0, 0.1, 9)  # a slow disk
 
 
 def test_what_files_have_in_common_is_kept_once(tmp_path):
