@@ -22,7 +22,6 @@ from pipeline.domain import (
     Rejection,
     Scan,
     ScanError,
-    Unchosen,
     UsageError,
     Volume,
 )
@@ -30,6 +29,7 @@ from pipeline.explanation.gradcam import saliency
 from pipeline.model.package import Model, load_model
 from pipeline.scans.find import find_scans, read_identity, read_volume, survey
 from pipeline.scans.instances import SLICE_MODALITIES
+from pipeline.scans.select import Unchosen
 
 OPEN_SCANS = 2
 """Scans that one browser tab keeps in memory: the one on show and the one before it."""

@@ -155,15 +155,6 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
-class Unchosen:
-    """A scan that the read rules leave out because its study holds another that they choose."""
-
-    scan: Scan
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class Identity:
     """Who a scan shows, for the reader's banner only: never logged, cached on disk or put into a URL."""
 

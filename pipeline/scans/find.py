@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.console import Report
-from pipeline.domain import Identity, ReadRules, Reason, Rejection, Scan, ScanError, Unchosen, Volume
+from pipeline.domain import Identity, ReadRules, Reason, Rejection, Scan, ScanError, Volume
 from pipeline.scans.archives import is_archive, members_of, within_reach
 from pipeline.scans.boundary import refusing
 from pipeline.scans.folders import files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
 from pipeline.scans.instances import Instance
 from pipeline.scans.look import look_at_all
-from pipeline.scans.select import check_accepted, choose
+from pipeline.scans.select import Unchosen, check_accepted, choose
 from pipeline.scans.series import Found, assemble
 from pipeline.scans.shared import Pool
 

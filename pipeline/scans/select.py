@@ -3,12 +3,22 @@
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf
 
-from pipeline.domain import ReadRules, Reason, Scan, ScanError, Unchosen
+from pipeline.domain import ReadRules, Reason, Scan, ScanError
 
 TOLERANCE_MM = 1e-3
 """Slice spacings come from positions that are written with few decimals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchosen:
+    """A scan that the read rules leave out because its study holds another that they choose."""
+
+    scan: Scan
+    reason: Reason
+    detail: str
 
 
 def check_accepted(scan: Scan, rules: ReadRules) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.domain import Rejection, Scan, Unchosen
+from pipeline.domain import Rejection, Scan
 from pipeline.files import replacing, write_table
 from pipeline.scans.find import Survey, relative_path
+from pipeline.scans.select import Unchosen
 from pipeline.scoring.journal import Row
 
 IDS = ("patient_id", "accession_number", "study_uid", "series_uid")
