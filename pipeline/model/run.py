@@ -94,7 +94,8 @@ def _read_rules(config: Config, cohort: Cohort) -> ReadRules:
 
 
 def _inputs(config: Config, cohort: Cohort, read: ReadRules) -> Inputs:
-    found = survey(cohort.scans_root, rules=read)
+    with progress("Finding scans") as report:
+        found = survey(cohort.scans_root, report, read)
     unchosen = {one.scan.scan_id: one for one in found.not_selected}
     known = {scan.scan_id: scan for scan in (*found.scans, *(one.scan for one in unchosen.values()))}
     ids = list(cohort.table["scan_id"])

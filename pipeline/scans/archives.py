@@ -25,7 +25,7 @@ MAX_BYTES = 256 * 2**30
 PAIRS = re.compile(r"\.(hdr|img)(\.gz)?$", re.IGNORECASE)
 """A NIfTI pair is read together."""
 
-TRICKS = re.compile(r"^$|^/|^[A-Za-z]:|\\|\0|(^|/)\.{1,2}(/|$)|//")
+TRICKS = re.compile(r"^/|^[A-Za-z]:|\\|\0|(^|/)\.{1,2}(/|$)|//")
 """Names that lead out of a folder, or that two systems understand in two ways."""
 
 END, END_64, LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
