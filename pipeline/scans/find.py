@@ -26,8 +26,8 @@ class Survey:
 
     Attributes:
         root: The folder, or the file.
-        scans: What can be read, sorted by path, then scan_id.
-        rejections: What claims to be a scan and is refused, sorted likewise.
+        scans: What can be read, sorted by path; volumes at one path in their own order.
+        rejections: What claims to be a scan and is refused, sorted by path, then scan_id.
         skipped: (file, why it is no scan), sorted.
         not_selected: Scans that the read rules leave out, with the reason, sorted like `scans`.
     """
@@ -87,8 +87,8 @@ def survey(
     )
 
 
-def _by_path(scan: Scan) -> tuple[bytes, str]:
-    return os.fsencode(scan.path), scan.scan_id
+def _by_path(scan: Scan) -> bytes:
+    return os.fsencode(scan.path)  # and no more: volumes at one path stay in their own order
 
 
 def _members(archive: Path, found: Found) -> list[Path]:
