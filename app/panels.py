@@ -77,9 +77,9 @@ def scan_label(scan: Scan, number: int, root: Path, hidden: bool) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def rejection_item(rejection: Rejection, number: int, root: Path, hidden: bool) -> str:
-    """One refused scan: where it is, the reason's code and the words that say what to do."""
-    where = f"Refused scan {number}" if hidden else relative_path(rejection.path, root)
+def rejection_item(rejection: Rejection, number: int, root: Path, hidden: bool, nameless: str = "Refused scan") -> str:
+    """One refused scan (or one not selected): where it is, the reason's code, and the words that say what to do."""
+    where = f"{nameless} {number}" if hidden else relative_path(rejection.path, root)
     return (
         f"<div class='refused'><b>{escape(where)}</b><code>{rejection.reason.value}</code>"
         f"<p>{escape(rejection.detail)}</p></div>"

@@ -14,11 +14,22 @@ import tyro
 from numpy.typing import NDArray
 
 from app.display import Window, windows
-from pipeline.domain import Identity, Prediction, Reason, Rejection, Scan, ScanError, UsageError, Volume
+from pipeline.domain import (
+    Identity,
+    Prediction,
+    ReadRules,
+    Reason,
+    Rejection,
+    Scan,
+    ScanError,
+    UsageError,
+    Volume,
+)
 from pipeline.explanation.gradcam import saliency
 from pipeline.model.package import Model, load_model
-from pipeline.scans.find import find_scans, read_identity, read_volume
+from pipeline.scans.find import find_scans, read_identity, read_volume, survey
 from pipeline.scans.instances import SLICE_MODALITIES
+from pipeline.scans.select import Unchosen
 
 OPEN_SCANS = 2
 """Scans that one browser tab keeps in memory: the one on show and the one before it."""
@@ -115,13 +126,16 @@ def the_model(folder: Path) -> Model:
 
 
 @lru_cache(maxsize=1)
-def the_scans(folder: Path) -> tuple[list[Scan], list[Rejection]]:
-    """What the folder holds, surveyed once; `the_scans.cache_clear()` looks again.
+def the_scans(folder: Path, rules: ReadRules = ReadRules()) -> tuple[list[Scan], list[Rejection], list[Unchosen]]:  # noqa: B008 - frozen
+    """The scans that the rules choose in a folder, the refused, and the others; surveyed once.
+
+    `the_scans.cache_clear()` looks again.
 
     Raises:
         UsageError: If the folder can't be listed.
     """
-    return find_scans(folder)
+    found = survey(folder, rules=rules)
+    return found.scans, found.rejections, found.not_selected
 
 
 def open_scan(model: Model, scan: Scan) -> OpenScan:

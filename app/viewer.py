@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app import display, panels, session
 from app.session import OpenScan, OpenScans, Settings
-from pipeline.domain import Prediction, ScanError, UsageError
+from pipeline.domain import Prediction, Rejection, ScanError, UsageError
 from pipeline.model.package import Model
 
 Opener = Callable[[], OpenScan]
@@ -83,7 +83,7 @@ def choose_upload(model: Model, opened: OpenScans) -> Opener | None:
 def choose_from_folder(settings: Settings, model: Model, opened: OpenScans) -> Opener | None:
     """A scan of the folder; the refused ones are listed below with their reasons."""
     with st.spinner("Looking for scans"):
-        scans, rejections = session.the_scans(settings.scans)
+        scans, rejections, others = session.the_scans(settings.scans, model.read_rules)
     numbered = {scan.scan_id: (scan, number) for number, scan in enumerate(scans, 1)}
 
     def label(scan_id: str) -> str:
@@ -92,15 +92,25 @@ def choose_from_folder(settings: Settings, model: Model, opened: OpenScans) -> O
     chosen = st.selectbox(
         "Scan", list(numbered), index=None, format_func=label, placeholder="Choose a scan", key="scan"
     )
-    if rejections:
-        with st.expander(f"{len(rejections)} of {len(scans) + len(rejections)} scans were refused"):
-            root, hidden = settings.scans, settings.hide_identity
-            items = [panels.rejection_item(one, number, root, hidden) for number, one in enumerate(rejections, 1)]
-            st.html("".join(items))
+    unchosen = [Rejection(one.scan.path, one.reason, one.detail) for one in others]
+    count = len(scans) + len(rejections) + len(others)
+    left_out(settings, rejections, "Refused scan", f"{len(rejections)} of {count} scans were refused")
+    left_out(settings, unchosen, "Other scan", f"{len(unchosen)} of {count} scans were not selected")
     st.button("Look again", on_click=session.the_scans.cache_clear, icon=":material/refresh:", key="again")
     if chosen is None:
         return None
     return lambda: opened.get(chosen, lambda: session.open_scan(model, numbered[chosen][0]))
+
+
+def left_out(settings: Settings, scans: list[Rejection], nameless: str, title: str) -> None:
+    """A list of scans that can't be chosen, with the reason for each; nothing where there are none."""
+    if scans:
+        items = (
+            panels.rejection_item(one, number, settings.scans, settings.hide_identity, nameless)
+            for number, one in enumerate(scans, 1)
+        )
+        with st.expander(title):
+            st.html("".join(items))
 
 
 def results(model: Model, scan: OpenScan) -> None:

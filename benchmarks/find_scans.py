@@ -43,7 +43,7 @@ def template() -> bytes:
     ds.ImageType, ds.Modality, ds.Manufacturer = ["ORIGINAL", "PRIMARY", "AXIAL"], "CT", "SIEMENS"
     ds.StudyDate, ds.AcquisitionTime, ds.PatientAge, ds.PatientSex = "20260101", "101010.123", "061Y", "F"
     ds.SliceThickness, ds.KVP, ds.InstanceNumber = "1.0", "120", 1
-    ds.ImagePositionPatient, ds.ImageOrientationPatient = ["-180", "-180", "12345678.5"], [1, 0, 0, 0, 1, 0]
+    ds.ImagePositionPatient, ds.ImageOrientationPatient = ["-180", "-180", "1234567.25"], [1, 0, 0, 0, 1, 0]
     ds.PixelSpacing, ds.RescaleSlope, ds.RescaleIntercept = [0.7, 0.7], "1", "-1024"
     ds.Rows = ds.Columns = SIDE
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
@@ -75,7 +75,7 @@ def make_series(folder: Path, files: int) -> None:
         path = folder / f"patient{series:04d}" / "ct" / f"{k:04d}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            file.write(mine.replace(b"12345678.5", f"{10_000_000 + k:010.1f}"[:10].encode()))
+            file.write(mine.replace(b"1234567.25", f"{1.25 * k:010.2f}".encode()))
             file.truncate(len(mine) + PIXELS)
 
 
@@ -103,7 +103,9 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 def growth(folder: Path) -> None:
     """Print by how many MiB finding scans raised this process's peak memory."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    find_scans(folder)
+    scans, _ = find_scans(folder)
+    if {len(scan.paths) for scan in scans} != {SLICES}:
+        raise RuntimeError("the benchmark's own series were not understood")
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 

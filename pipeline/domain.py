@@ -1,5 +1,6 @@
 """The nouns of the program: scans, volumes, rejections, predictions. No I/O and no torch lives here."""
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +21,7 @@ Kind: TypeAlias = Literal["dicom", "nifti", "image"]
 
 
 class Reason(StrEnum):
-    """Why a scan was refused. A closed list: tables, logs and tests rely on these codes."""
+    """Why a scan was refused, or not selected. A closed list: tables, logs and tests rely on these codes."""
 
     NOT_AN_IMAGE = "not_an_image"
     NOT_DICOM = "not_dicom"
@@ -68,6 +69,10 @@ class Reason(StrEnum):
     VIEW = "view"
     NON_HUMAN = "non_human"
     DERIVED = "derived"
+    SLICE_SPACING = "slice_spacing"
+    DESCRIPTION = "description"
+    NOT_PREFERRED = "not_preferred"
+    BAD_ARCHIVE = "bad_archive"
     FAULT = "fault"
 
 
@@ -121,6 +126,9 @@ class Scan:
         group: What tells volumes of one series apart (echo, time, b-value, geometry); empty for a series of one volume.
         age: In years, None where unknown.
         warnings: Stable codes, for example `localizer_dropped`.
+        n_slices: As the headers tell, 0 where they don't.
+        slice_spacing_mm: Median distance between slice centres, None where unknown or for a single slice.
+        description: SeriesDescription, which may quote anything: matched against the rules, never shown.
     """
 
     scan_id: str
@@ -141,6 +149,9 @@ class Scan:
     manufacturer: str = ""
     model_name: str = ""
     warnings: tuple[str, ...] = ()
+    n_slices: int = 0
+    slice_spacing_mm: float | None = None
+    description: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +218,34 @@ class ReadRules:
     """Accepted DICOM modalities, for example CT; empty accepts all. Training fills it from its own scans."""
     allow_unknown_modality: bool = True
     """Accept scans that have no modality at all (NIfTI, PNG)."""
+    body_parts: tuple[str, ...] = ()
+    """Accepted values of BodyPartExamined, for example CHEST; empty accepts all. Scans that name none are accepted."""
     min_slices: int = 1
     """Refuse volumes of fewer slices."""
+    slice_spacing_mm: tuple[float, float] | None = None
+    """Smallest and largest distance between slice centres that is accepted; empty accepts all."""
+    description: str = ""
+    """Regular expression (case does not count) that a DICOM scan's SeriesDescription must match somewhere, for example
+    "lung|thorax"; empty accepts all. Only the match is used: descriptions are never written down."""
+    select: Literal["all", "one"] = "all"
+    """all: every accepted scan; one: only the best of each study."""
+    prefer: Literal["thinnest", "most_slices"] = "thinnest"
+    """Which accepted scan of a study is the best for `select: one`: the smallest slice spacing, or the most slices."""
     max_voxels: int = 2_000_000_000
     """Refuse larger volumes before anything is allocated."""
+
+    def __post_init__(self) -> None:
+        """Refuse rules that no scan could meet.
+
+        Raises:
+            UsageError: Naming the rule.
+        """
+        if self.slice_spacing_mm is not None and not 0 <= self.slice_spacing_mm[0] <= self.slice_spacing_mm[1]:
+            raise UsageError("read.slice_spacing_mm needs the smallest, then the largest distance in mm")
+        try:
+            re.compile(self.description)
+        except re.error as error:
+            raise UsageError(f"read.description is no regular expression: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import pandas as pd
 import tyro
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import problems
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stdout
-from pipeline.domain import OperatingPoint, UsageError
+from pipeline.domain import OperatingPoint, ReadRules, UsageError
 from pipeline.evaluation.assess import Evaluation, assess, choose_points
 from pipeline.evaluation.cases import cases_of
 from pipeline.evaluation.compare import compare_all
@@ -185,7 +185,8 @@ def evaluate_model(options: Evaluate) -> int:
     model, scans, out = _given(options.model), _given(options.scans), _given(options.out)
     settings, points = read_frozen(model)
     findings = [str(finding) for finding in settings["findings"]]
-    labels, told = labels_of_scans(scans, _given(options.labels), findings)
+    rules = TypeAdapter(ReadRules).validate_python(settings["read"])
+    labels, told = labels_of_scans(scans, _given(options.labels), findings, rules)
     summary = score(model, scans, out / "scores", options.workers)
     joined = join(read_table(summary.predictions), labels)
     table = check_predictions(joined.table, "the scores")
@@ -196,13 +197,15 @@ def evaluate_model(options: Evaluate) -> int:
     return DONE if summary.complete else WITH_REJECTIONS
 
 
-def labels_of_scans(scans: Path, labels: Path, findings: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The label rows of the scans in a folder, by scan_id, joined by the key rules of `pipeline.prepare`; and notes."""
+def labels_of_scans(
+    scans: Path, labels: Path, findings: Sequence[str], rules: ReadRules
+) -> tuple[pd.DataFrame, list[str]]:
+    """Label rows, by scan_id, of the scans chosen in a folder, joined like `pipeline.prepare` does; and notes."""
     from pipeline.cohort.join import join as join_labels
     from pipeline.cohort.labels import read_labels
     from pipeline.scans.find import survey
 
-    found = survey(scans)
+    found = survey(scans, rules=rules)
     read = read_labels(labels, sorted({finding.partition("=")[0] for finding in findings}))
     joined = join_labels(read, found.scans, found.rejections, scans)
     table = joined.values.reset_index(names="scan_id")

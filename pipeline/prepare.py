@@ -34,7 +34,7 @@ DEMO = "python -m pipeline.prepare data/demo/scans --labels data/demo/labels.csv
 
 @dataclass(frozen=True)
 class Options:
-    """Find and read every scan in a folder, join labels, split by patient, and write a COHORT folder.
+    """Find and read the scans in a folder, join labels, split by patient, and write a COHORT folder.
 
     Without --labels: the tables and the quality report, no split. Scans are never altered. COHORT is your own working
     material and holds patient ids; what leaves it later holds pseudonyms. Exit code 3: done, but some scans were
@@ -42,7 +42,8 @@ class Options:
     """
 
     scans: tyro.conf.Positional[Path]
-    """SCANS: a folder of DICOM series, NIfTI files or radiographs, searched to its full depth; or one file."""
+    """SCANS: a folder of DICOM series, NIfTI files or radiographs, searched to its full depth, .zip archives
+    included; or one file."""
     out: Path
     """COHORT folder to write; not inside SCANS. Only its own files are replaced."""
     labels: Path | None = None
@@ -118,7 +119,7 @@ def _run(options: Options) -> int:
         )
     labels = read_labels(options.labels, options.label) if options.labels else None
     with progress("finding scans") as report:
-        found = survey(root, report)
+        found = survey(root, report, options.read)
     with progress("reading scans") as report:
         built = build(
             found, labels, options.cohort, options.read,
@@ -141,9 +142,15 @@ def _write(out: Path, found: Survey, built: Built, options: Options) -> bool:
         for file in r.files or (r.path,)
     ]
     skipped = [(relative_path(path, found.root), why) for path, why in found.skipped]
+    unchosen = [
+        (relative_path(one.scan.path, found.root), one.scan.scan_id, one.reason.value, one.detail)
+        for one in found.not_selected
+    ]
+    reasons = ["path", "scan_id", "reason", "detail"]
     tables = {
         "scans.csv": built.table,
-        "rejected.csv": pd.DataFrame(sorted(rejected), columns=["path", "scan_id", "reason", "detail"], dtype=str),
+        "rejected.csv": pd.DataFrame(sorted(rejected), columns=reasons, dtype=str),
+        "not_selected.csv": pd.DataFrame(unchosen, columns=reasons, dtype=str),
         "skipped.csv": pd.DataFrame(skipped, columns=["path", "reason"], dtype=str),
         **built.tables,
     }
@@ -166,7 +173,9 @@ def _proposal(built: Built, options: Options) -> str:
 
 
 def _facts(found: Survey, built: Built, options: Options) -> CohortFacts:
-    n_files = len(found.skipped) + sum(len(s.paths) + len(s.aliases) for s in found.scans)
+    n_files = len(found.skipped) + sum(
+        len(scan.paths) + len(scan.aliases) for scan in [*found.scans, *(one.scan for one in found.not_selected)]
+    )
     n_files += sum(len(r.files or (r.path,)) for r in found.rejections)
     rejected: dict[str, tuple[int, int]] = {}
     for reason, _ in Counter(r.reason.value for r in built.rejections).most_common():
@@ -187,7 +196,7 @@ def _facts(found: Survey, built: Built, options: Options) -> CohortFacts:
         rejected=rejected,
         duplicates=built.tables["duplicates.csv"],
         subgroups=subgroups_of(built.table, labels),
-        notices=built.notices,
+        notices=[*built.notices, *_left_out(found)],
         settings={k: v if isinstance(v, str) else json.dumps(v) for k, v in settings.items() if v is not None},
     )
 
@@ -203,7 +212,7 @@ def _tell(found: Survey, built: Built, options: Options, proposed: bool) -> None
         _say(f"  refused   {reason:<24}{n:>7}")
     for line in _split_lines(built):
         _say(f"  {line}")
-    for notice in built.notices:
+    for notice in [*built.notices, *_left_out(found)]:
         _say(f"  note: {notice}")
     if table.empty:
         _say("nothing usable was found; rejected.csv and skipped.csv say why")
@@ -216,6 +225,11 @@ def _tell(found: Survey, built: Built, options: Options, proposed: bool) -> None
         _say(f"next: python -m pipeline.train {given}")
     elif not table.empty and options.labels is None:
         _say("next: the same command with --labels LABELS.csv --label NAME")
+
+
+def _left_out(found: Survey) -> list[str]:
+    count = len(found.not_selected)
+    return [f"scans that the read rules did not select: {count} (not_selected.csv)"] if count else []
 
 
 def _split_lines(built: Built) -> list[str]:

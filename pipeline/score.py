@@ -28,7 +28,8 @@ class Options:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """The model folder that training wrote (RUN/model)."""
     scans: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCANS")]
-    """A folder of DICOM series, NIfTI files or radiographs, searched to its full depth; or a file. Never altered."""
+    """A folder of DICOM series, NIfTI files or radiographs, searched to its full depth, .zip archives
+    included; or a file. Never altered."""
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     """Folder to write predictions.csv, predictions.parquet and journal.jsonl to; not inside SCANS."""
     workers: int = 2
@@ -65,8 +66,8 @@ def _tell(summary: "Summary", options: Options) -> None:
     speed = f"in {summary.seconds:.1f} s, {rate:.1f} scans/s" if summary.read_now else "nothing new"
     stdout.print(f"{summary.statuses.total()} scans found, {summary.read_now} read now ({speed})", markup=False)
     for status, count in sorted(summary.statuses.items()):
-        why = _listed(summary.reasons) if status == "rejected" else ""
-        stdout.print(f"  {status:<10}{count:>7}  {why}".rstrip(), markup=False)
+        why = _listed(summary.reasons.get(status, Counter()))
+        stdout.print(f"  {status:<12}{count:>7}  {why}".rstrip(), markup=False)
     if summary.skipped:
         stdout.print(f"  {summary.skipped} other files are no scans", markup=False)
     if not summary.statuses["ok"]:

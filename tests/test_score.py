@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,3 +150,20 @@ def test_ctrl_c_ends_it_in_words_and_leaves_no_process(model: Path, tmp_path: Pa
     while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+@pytest.mark.usefixtures("here")
+def test_an_archive_gives_the_rows_of_its_folder(model: Path, tmp_path: Path) -> None:
+    save_folder(tmp_path / "in", good=2)
+    shutil.make_archive(str(tmp_path / "zips" / "site"), "zip", tmp_path / "in")
+    for scans, out in (("in", "one"), ("zips/site.zip", "two"), ("zips", "three")):
+        assert score.main(words(model, tmp_path / scans, "--out", tmp_path / out)) == WITH_REJECTIONS
+    assert timeless(tmp_path / "two") == timeless(tmp_path / "one")
+    within = pd.read_csv(tmp_path / "three" / "predictions.csv").set_index("path")
+    alone = pd.read_csv(tmp_path / "one" / "predictions.csv").set_index("path")
+    assert list(within.index) == [f"site.zip/{path}" for path in alone.index]
+    assert within["p_nodule"].tolist() == pytest.approx(alone["p_nodule"].tolist(), nan_ok=True)
+    assert within["scan_id"]["site.zip/series"] == alone["scan_id"]["series"]
+    assert local.score(model, tmp_path / "zips", tmp_path / "three").read_now == 0
+    os.utime(tmp_path / "zips" / "site.zip")  # it may hold other scans now
+    assert local.score(model, tmp_path / "zips", tmp_path / "three").read_now == 6

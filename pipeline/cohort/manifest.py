@@ -33,7 +33,7 @@ HEADER_SUBGROUPS = ("sex", "age", "manufacturer", "model_name", "modality")
 MAX_SUBGROUPS = 20
 """A column with more values than this is no subgroup (and may name patients)."""
 
-OWN_FILES = ("scans.csv", "rejected.csv", "skipped.csv", "unmatched.csv", "duplicates.csv")
+OWN_FILES = ("scans.csv", "rejected.csv", "not_selected.csv", "skipped.csv", "unmatched.csv", "duplicates.csv")
 """Tables of a COHORT folder; what `prepare` does not write this time is removed from an earlier one."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.domain import UsageError
-from pipeline.evaluation.table import LISTED, NO_SPLIT, findings_of
+from pipeline.evaluation.table import LISTED, NO_SPLIT, findings_of, selected
 
 SHARED = ("patient", "split", "fold")
 """Columns that either table may give; where both do, they must agree."""
@@ -31,7 +31,7 @@ def join(predictions: pd.DataFrame, labels: pd.DataFrame) -> Joined:
     Raises:
         UsageError: Listing every problem: missing columns, doubled scan ids, values that disagree or are no label.
     """
-    predictions, labels = _renamed(predictions), _renamed(labels)
+    predictions, labels = selected(_renamed(predictions)), _renamed(labels)
     problems = [
         problem
         for name, table in (("predictions", predictions), ("labels", labels))

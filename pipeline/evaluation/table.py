@@ -82,7 +82,7 @@ def check_predictions(table: pd.DataFrame, source: str) -> pd.DataFrame:
     problems += [f"p_{f} has no label column y_{f}" for f in found if f"y_{f}" not in table.columns]
     if problems:
         raise UsageError(f"{source} can't be evaluated:\n" + "\n".join(f"  {p}" for p in problems))
-    table = with_defaults(table)
+    table = with_defaults(selected(table))
     ok = table["status"] == "ok"
     problems += _identifiers(table)
     for finding in found:
@@ -101,6 +101,11 @@ def check_predictions(table: pd.DataFrame, source: str) -> pd.DataFrame:
     if problems:
         raise UsageError(f"{source} can't be evaluated:\n" + "\n".join(f"  {p}" for p in problems))
     return table.sort_values("scan_id", kind="stable").reset_index(drop=True)
+
+
+def selected(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the scans that the read rules left out: another scan of their study stands for them."""
+    return table[table["status"] != "not_selected"].reset_index(drop=True) if "status" in table else table
 
 
 def with_defaults(table: pd.DataFrame) -> pd.DataFrame:

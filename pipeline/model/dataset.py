@@ -25,10 +25,11 @@ from pipeline.scans.isolated import run_isolated
 
 
 class Refusal(NamedTuple):
-    """Why a scan could not be read or preprocessed."""
+    """Why a scan could not be read or preprocessed, or was not selected."""
 
     reason: str
     detail: str
+    status: str = "rejected"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Inputs:
 
     Attributes:
         arrays: float32 [scan, channel, (z,) y, x], memory-mapped; rows of refused scans are zero.
-        refused: Row -> (reason, detail).
+        refused: Row -> why it is not used.
     """
 
     arrays: NDArray[np.float32]

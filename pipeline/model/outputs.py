@@ -13,7 +13,7 @@ from pipeline.domain import OperatingPoint
 from pipeline.evaluation.calibration import Calibration, Task, fit_temperature, uncalibrated
 from pipeline.evaluation.operating_point import choose
 from pipeline.model.backbone import Classifier
-from pipeline.model.dataset import Inputs
+from pipeline.model.dataset import Inputs, Refusal
 from pipeline.model.learner import mean_auroc
 from pipeline.model.package import logits_of
 from pipeline.model.plan import Job, judges
@@ -75,14 +75,15 @@ def predictions_table(
             split[job.watch] = "oof"
     refused = sorted(inputs.refused)
     p[refused] = np.nan
+    outcomes = [inputs.refused.get(row, Refusal("", "", "ok")) for row in range(len(y))]
     own = pd.DataFrame({
         "scan_id": cohort.table["scan_id"],
         "patient": pseudonyms(cohort),
         "split": split,
         "fold": cohort.table.get("fold", ""),
-        "status": ["rejected" if row in inputs.refused else "ok" for row in range(len(y))],
-        "reason": [inputs.refused.get(row, ("", ""))[0] for row in range(len(y))],
-        "detail": [inputs.refused.get(row, ("", ""))[1] for row in range(len(y))],
+        "status": [outcome.status for outcome in outcomes],
+        "reason": [outcome.reason for outcome in outcomes],
+        "detail": [outcome.detail for outcome in outcomes],
     })  # fmt: skip
     labels = pd.DataFrame(y, columns=[f"y_{f}" for f in cohort.findings]).astype("Int64")
     probabilities = pd.DataFrame(p, columns=[f"p_{f}" for f in cohort.findings])

@@ -16,7 +16,7 @@ from pipeline.console import progress, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.evaluation.operating_point import parse_target
 from pipeline.files import sha256_of, write_json, write_table
-from pipeline.model.dataset import Inputs, cache_inputs
+from pipeline.model.dataset import Inputs, Refusal, cache_inputs
 from pipeline.model.fit import device_of, fit
 from pipeline.model.outputs import (
     all_logits,
@@ -112,18 +112,26 @@ def _read_rules(config: Config, cohort: Cohort) -> ReadRules:
 
 
 def _inputs(config: Config, cohort: Cohort, read: ReadRules) -> Inputs:
-    found = {scan.scan_id: scan for scan in survey(cohort.scans_root).scans}
+    with progress("Finding scans") as report:
+        found = survey(cohort.scans_root, report, read)
+    unchosen = {one.scan.scan_id: one for one in found.not_selected}
+    known = {scan.scan_id: scan for scan in (*found.scans, *(one.scan for one in unchosen.values()))}
     ids = list(cohort.table["scan_id"])
-    gone = [i for i in ids if i not in found]
+    gone = [i for i in ids if i not in known]
     if gone:
         raise UsageError(
             f"{len(gone)} of {len(ids)} scans of the cohort are no longer under its scans folder (first: {gone[0]}); "
             "put them back or run pipeline.prepare again"
         )
-    scans = [found[i] for i in ids]
     with progress("Reading scans") as report:
         hashes = list(cohort.table["content_sha256"].fillna("").astype(str))
-        return cache_inputs(scans, hashes, config, read, cohort.folder / "cache", report)
+        inputs = cache_inputs([known[i] for i in ids], hashes, config, read, cohort.folder / "cache", report)
+    left_out = {
+        row: Refusal(unchosen[i].reason.value, unchosen[i].detail, "not_selected")
+        for row, i in enumerate(ids)
+        if i in unchosen
+    }
+    return replace(inputs, refused=inputs.refused | left_out)
 
 
 def _spread(aurocs: Sequence[float]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from pipeline.domain import Affine, ReadRules, Reason, Scan, ScanError, Volume, 
 from pipeline.scans.boundary import check_voxels
 from pipeline.scans.codecs import in_parallel
 from pipeline.scans.enhanced import Frame, frames_of, mosaic_of, unpack
+from pipeline.scans.extent import extent_of
 from pipeline.scans.frames import each_frame, is_native
 from pipeline.scans.geometry import PICTURE, plane_affine, same_place, spread_evenly, stack, to_closest_ras
 from pipeline.scans.headers import Header, read_header
@@ -52,7 +53,8 @@ def read_instance(path: Path) -> Instance:
     if instance.frames == 1 or not header.elements.get("PerFrameFunctionalGroupsSequence"):
         return instance
     volumes, _ = volumes_of(frames_of(header), _frame_plane)
-    return instance_of(header, tuple(volumes))
+    planes = [list(map(_frame_plane, frames)) for frames in volumes.values()]
+    return instance_of(header, tuple(volumes), tuple(map(extent_of, planes)))
 
 
 def read_dicom(scan: Scan, rules: ReadRules) -> Volume:

@@ -29,8 +29,8 @@ ITEM_GROUP = 0xFFFE
 MAX_DEPTH = 100
 """Sequences within sequences: no object of the standard needs ten."""
 
-MAX_ELEMENTS = 5_000_000
-"""Some seconds' work; no object of the standard needs a tenth of them outside its described frames."""
+MAX_ELEMENTS = 3_000_000
+"""One damaged length makes a walk look for elements in the pixels, eight bytes at a time; this is a second's work."""
 
 WINDOW = 16 * 1024
 """Bytes that are read at once; most headers fit."""
@@ -93,7 +93,7 @@ def walk(
                 file.seek(value_at)
                 value = file.read(length)
             _keep(RawDataElement(wanted[tag], vr, length, value, value_at, implicit, True), elements)
-    raise ScanError(Reason.TOO_LARGE, f"more than {MAX_ELEMENTS} elements lie before the pixels")
+    raise ScanError(Reason.TOO_LARGE, "the header has more elements than any scan's")
 
 
 def _long(window: bytes, here: int, group: int, code: bytes, at: int) -> tuple[str | None, int, int]:

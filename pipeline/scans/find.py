@@ -2,18 +2,20 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.console import Report
 from pipeline.domain import Identity, ReadRules, Reason, Rejection, Scan, ScanError, Volume
+from pipeline.scans.archives import is_archive, members_of, within_reach
 from pipeline.scans.boundary import refusing
 from pipeline.scans.folders import files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
 from pipeline.scans.instances import Instance
-from pipeline.scans.look import Seen, look_at_all
-from pipeline.scans.select import check_accepted
+from pipeline.scans.look import look_at_all
+from pipeline.scans.select import Unchosen, check_accepted, choose
 from pipeline.scans.series import Found, assemble
+from pipeline.scans.shared import Pool
 
 __all__ = ["Survey", "find_scans", "read_identity", "read_volume", "relative_path", "survey"]
 
@@ -24,25 +26,34 @@ class Survey:
 
     Attributes:
         root: The folder, or the file.
-        scans: What can be read, sorted by path, then scan_id.
-        rejections: What claims to be a scan and is refused, sorted likewise.
+        scans: What can be read, sorted by path; volumes at one path in their own order.
+        rejections: What claims to be a scan and is refused, sorted by path, then scan_id.
         skipped: (file, why it is no scan), sorted.
+        not_selected: Scans that the read rules leave out, with the reason, sorted like `scans`.
     """
 
     root: Path
     scans: list[Scan]
     rejections: list[Rejection]
     skipped: list[tuple[Path, str]]
+    not_selected: list[Unchosen] = field(default_factory=list)
 
 
-def survey(file_or_folder: Path, report: Report | None = None, workers: int | None = None) -> Survey:
+def survey(
+    file_or_folder: Path,
+    report: Report | None = None,
+    rules: ReadRules = ReadRules(),  # noqa: B008 - frozen
+    workers: int | None = None,
+) -> Survey:
     """Everything that a folder (or file) holds: scans, refused scans, and files that are no scans. Headers only.
 
-    Links that lead out of the folder are not followed.
+    A .zip is taken like a folder; links that lead out of the folder are not followed. Preparing, training, scoring
+    and the viewer all choose their scans here, by their rules.
 
     Args:
         file_or_folder: Where to look.
         report: Called with (files done, files in all).
+        rules: What is left out where a study holds something better (`pipeline.scans.select.choose`).
         workers: Processes that read headers where there is much to read; by default one a processor, 0 for none.
 
     Raises:
@@ -52,26 +63,53 @@ def survey(file_or_folder: Path, report: Report | None = None, workers: int | No
     for path, note in files_below(file_or_folder):
         if note:
             found.skipped.append((path, note))
+        elif is_archive(path):
+            files += _members(path, found)
         else:
             files.append(path)
     instances: list[Instance] = []
+    pool = Pool()
     for done, (path, seen) in enumerate(look_at_all(files, file_or_folder, workers), 1):
-        _sort_in(path, seen, instances, found)
+        if isinstance(seen, Instance):
+            instances.append(pool.share(seen))
+        else:
+            _sort_in(path, seen, found)
         if report:
             report(done, len(files))
     series = assemble(instances, _fingerprint)
+    chosen, others = choose(found.scans + series.scans, rules)
     return Survey(
         file_or_folder,
-        sorted(found.scans + series.scans, key=lambda scan: (os.fsencode(scan.path), scan.scan_id)),
+        sorted(chosen, key=_by_path),
         sorted(found.rejections + series.rejections, key=lambda one: (os.fsencode(one.path), one.scan_id)),
         sorted(found.skipped + series.skipped, key=lambda one: os.fsencode(one[0])),
+        sorted(others, key=lambda one: _by_path(one.scan)),
     )
 
 
-def _sort_in(path: Path, seen: Seen, instances: list[Instance], found: Found) -> None:
-    if isinstance(seen, Instance):
-        instances.append(seen)
-    elif isinstance(seen, tuple):
+def _by_path(scan: Scan) -> bytes:
+    return os.fsencode(scan.path)  # and no more: volumes at one path stay in their own order
+
+
+def _members(archive: Path, found: Found) -> list[Path]:
+    """The files in an archive; why it, or one in it, is refused goes to `found`."""
+    files = []
+    try:
+        for path, note in members_of(archive):
+            if note:
+                found.skipped.append((path, note))
+            elif is_archive(path):
+                detail = "an archive within an archive; unpack the outer one first"
+                found.rejections.append(Rejection(path, Reason.BAD_ARCHIVE, detail, files=(path,)))
+            else:
+                files.append(path)
+    except ScanError as error:
+        found.rejections.append(Rejection(archive, error.reason, error.detail, files=(archive,)))
+    return files
+
+
+def _sort_in(path: Path, seen: tuple[Scan, ...] | ScanError | str, found: Found) -> None:
+    if isinstance(seen, tuple):
         found.scans += seen
     elif isinstance(seen, ScanError):
         found.rejections.append(Rejection(path, seen.reason, seen.detail, files=(path,)))
@@ -80,7 +118,7 @@ def _sort_in(path: Path, seen: Seen, instances: list[Instance], found: Found) ->
 
 
 def find_scans(file_or_folder: str | Path) -> tuple[list[Scan], list[Rejection]]:
-    """The scans in a folder (or file), and what was refused; see `survey`."""
+    """All scans in a folder (or file), whatever a model would choose, and what was refused; see `survey`."""
     found = survey(Path(file_or_folder))
     return found.scans, found.rejections
 
@@ -98,7 +136,8 @@ def read_volume(path_or_scan: str | Path | Scan, rules: ReadRules = ReadRules())
     """
     scan = path_or_scan if isinstance(path_or_scan, Scan) else _only_scan(Path(path_or_scan))
     check_accepted(scan, rules)
-    with refusing("the scan"):
+    with refusing("the scan"), within_reach(scan.paths) as paths:
+        scan = replace(scan, paths=paths)
         if scan.kind == "dicom":
             from pipeline.scans.dicom import read_dicom
 
@@ -122,8 +161,8 @@ def read_identity(scan: Scan) -> Identity:
     """
     if scan.kind != "dicom":
         return Identity()
-    with refusing("the scan"):
-        header = read_header(scan.paths[0], extra=IDENTITY)
+    with refusing("the scan"), within_reach(scan.paths[:1]) as (path,):
+        header = read_header(path, extra=IDENTITY)
         return Identity(*(header.text(keyword) for keyword in IDENTITY))
 
 
@@ -138,7 +177,7 @@ def _only_scan(path: Path) -> Scan:
         )
     if found.rejections:
         raise ScanError(found.rejections[0].reason, found.rejections[0].detail)
-    if path.is_file() and found.skipped:
+    if found.skipped and found.skipped[0][0] == path:
         reason = Reason.NON_IMAGE if "DICOM" in found.skipped[0][1] else Reason.NOT_AN_IMAGE
         raise ScanError(reason, f"the file is no scan: {found.skipped[0][1]}")
     raise ScanError(Reason.NO_SCANS, "no scan was found")
@@ -149,8 +188,8 @@ def _fingerprint(path: Path) -> str:
     from pipeline.scans.frames import stored_frames
     from pipeline.scans.pixels import pixel_format
 
-    with refusing():
-        header = read_header(path)
+    with refusing(), within_reach([path]) as (real,):
+        header = read_header(real)
         form = pixel_format(header, ReadRules().max_voxels)
         digest = hashlib.sha256(f"{form.rows} {form.columns} {form.dtype}".encode())
         for frame in stored_frames(header, form, range(form.frames)):

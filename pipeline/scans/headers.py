@@ -33,6 +33,7 @@ KEYWORDS = (
         "StudyDate",
         "SeriesDate",
         "AcquisitionDate",
+        "SeriesDescription",
     ),
     *("AccessionNumber", "Modality", "Manufacturer", "ManufacturerModelName", "AcquisitionTime", "ContentTime"),
     *("PatientID", "PatientSex", "PatientAge", "PatientBirthDate", "BodyPartExamined", "PatientSpeciesDescription"),

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from pydicom.uid import UID
 
@@ -55,6 +56,13 @@ class Plane:
     frame: int = 0
 
 
+class Extent(NamedTuple):
+    """Number of slices of a volume, 0 where unknown, and the distance between their centres in mm."""
+
+    n_slices: int
+    slice_spacing_mm: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One DICOM file.
@@ -63,6 +71,8 @@ class Instance:
         frames: Number of frames.
         volumes: Names of the volumes in a multi-frame file ("" for a single one).
         order: Acquisition and instance number, by which whole volumes follow each other.
+        description: SeriesDescription; it may quote anything and is never shown.
+        extents: Of each of `volumes`; empty where the header does not tell.
     """
 
     path: Path
@@ -87,6 +97,8 @@ class Instance:
     volumes: tuple[str, ...]
     order: tuple[int, int]
     warnings: tuple[str, ...]
+    description: str = field(default="", repr=False)
+    extents: tuple[Extent, ...] = ()
 
     @property
     def is_localizer(self) -> bool:
@@ -107,7 +119,7 @@ class Instance:
         return not placed and not self.is_whole and self.modality not in SLICE_MODALITIES
 
 
-def instance_of(header: Header, volumes: tuple[str, ...] = ("",)) -> Instance:
+def instance_of(header: Header, volumes: tuple[str, ...] = ("",), extents: tuple[Extent, ...] = ()) -> Instance:
     """What the search keeps of a file.
 
     Raises:
@@ -146,6 +158,8 @@ def instance_of(header: Header, volumes: tuple[str, ...] = ("",)) -> Instance:
         volumes=volumes,
         order=(int(header.number("AcquisitionNumber") or 0), int(header.number("InstanceNumber") or 0)),
         warnings=_warnings(header),
+        description=header.text("SeriesDescription"),
+        extents=extents,
     )
 
 

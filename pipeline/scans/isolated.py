@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Generic, TypeVar
 
 from pipeline.domain import Reason, ScanError, UsageError
+from pipeline.scans.temporary import remove_left_by
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -122,6 +123,8 @@ class _Child(Generic[Item, Result]):
         self._process.kill()
         self._process.join()
         self.pipe.close()
+        if self._process.pid:
+            remove_left_by(self._process.pid)
 
     def _lost(self, reason: Reason) -> Finished[Item, Result]:
         self.end()
@@ -203,6 +206,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent:
         wait([parent.sentinel])
+        remove_left_by(os.getpid())
         os.killpg(0, signal.SIGKILL)
 
 

@@ -1,13 +1,15 @@
 """What each file is, told from its header: one file here, many in processes, so that a bad one costs only itself."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from multiprocessing import current_process
 from pathlib import Path
 from typing import TypeAlias
 
 from pipeline.domain import Scan, ScanError
+from pipeline.scans.archives import within_reach
 from pipeline.scans.boundary import refusing
 from pipeline.scans.codecs import cores
 from pipeline.scans.folders import relative_path
@@ -20,9 +22,12 @@ Seen: TypeAlias = Instance | tuple[Scan, ...] | ScanError | str
 """A DICOM instance, the scans of another file, why the file is refused, or why it is no scan."""
 
 Look: TypeAlias = Callable[[Path, Path], Seen]
+Each: TypeAlias = Callable[[Sequence[Path]], list[Seen]]
 
-ALONE_S, WORTH_S = 0.3, 2.0
-"""No process is started in the first seconds, nor where so little work is left: starting takes about half a second."""
+ALONE_S = 0.3
+"""No process is started in the first seconds..."""
+WORTH_S, WAIT_S = 2.0, 8.0
+"""...nor before so much computing is left, or so much waiting for a slow disk: starting them takes half a second."""
 CHUNK = 64
 """Files that a process gets at once: passing them costs little beside reading them."""
 TIME_LIMIT_S = 10.0
@@ -30,41 +35,49 @@ TIME_LIMIT_S = 10.0
 
 
 def look_at(path: Path, root: Path) -> Seen:
-    """What one file is."""
+    """What one file (or member of an archive) is."""
     try:
-        with refusing():
-            kind = kind_of(path)
+        with refusing(), within_reach([path]) as (real,):
+            kind = kind_of(real)
             if kind == "dicom":
                 from pipeline.scans.dicom import read_instance
 
-                return read_instance(path)
-            return _nifti_scans(path, root) if kind == "nifti" else (_picture_scan(path, root),)
+                instance = read_instance(real)
+                return instance if real is path else replace(instance, path=path)
+            return _nifti_scans(real, path, root) if kind == "nifti" else (_picture_scan(real, path, root),)
     except NotAScan as note:
         return str(note)
     except ScanError as error:
         return error
 
 
-def _nifti_scans(path: Path, root: Path) -> tuple[Scan, ...]:
+def _nifti_scans(real: Path, path: Path, root: Path) -> tuple[Scan, ...]:
     from pipeline.scans.nifti import read_nifti_header, volume_names
 
-    opened = read_nifti_header(path)
-    name, size = relative_path(path, root), str(path.stat().st_size)
-    paths = tuple(sorted({path, opened.voxels_in}))
-    groups = volume_names(opened)
-    return tuple(Scan(scan_id_of(name, size, group), path, paths, "nifti", group=group) for group in groups)
+    opened = read_nifti_header(real)
+    name, size = relative_path(path, root), str(real.stat().st_size)
+    paths = tuple(sorted({path, path.with_name(opened.voxels_in.name)}))
+    n_slices = opened.shape[2]
+    spacing = abs(float(opened.header["pixdim"][3])) if n_slices > 1 else None
+    return tuple(
+        Scan(
+            scan_id_of(name, size, group), path, paths, "nifti",
+            group=group, n_slices=n_slices, slice_spacing_mm=spacing,
+        )
+        for group in volume_names(opened)
+    )  # fmt: skip
 
 
-def _picture_scan(path: Path, root: Path) -> Scan:
+def _picture_scan(real: Path, path: Path, root: Path) -> Scan:
     from pipeline.scans.image import check_picture
 
-    check_picture(path)
-    return Scan(scan_id_of(relative_path(path, root), str(path.stat().st_size)), path, (path,), "image")
+    check_picture(real)
+    return Scan(scan_id_of(relative_path(path, root), str(real.stat().st_size)), path, (path,), "image", n_slices=1)
 
 
 def look_at_all(
     paths: Sequence[Path], root: Path, workers: int | None = None, look: Look = look_at
-) -> Iterator[tuple[Path, Seen]]:
+) -> Generator[tuple[Path, Seen], None, None]:
     """What each file is, in any order; few files are looked at here, many in processes.
 
     Args:
@@ -79,10 +92,7 @@ def look_at_all(
     if workers is None:
         workers = 0 if current_process().daemon else cores()  # a daemon may have no children
     each = partial(_look_at_each, root=root, look=look)
-    started, done = time.monotonic(), 0
-    while done < len(paths) and not (workers and _is_worth_it(time.monotonic() - started, done, len(paths))):
-        yield paths[done], each(paths[done : done + 1])[0]
-        done += 1
+    done = yield from _alone(paths, each, workers > 0)
     chunks = [tuple(paths[at : at + CHUNK]) for at in range(done, len(paths), CHUNK)]
     lost: list[tuple[Path, ...]] = []
     for finished in run_isolated(chunks, each, workers, TIME_LIMIT_S):
@@ -95,8 +105,20 @@ def look_at_all(
         yield finished.item[0], seen if isinstance(seen, ScanError) else seen[0]
 
 
-def _is_worth_it(passed_s: float, done: int, total: int) -> bool:
-    return passed_s > ALONE_S and passed_s * (total - done) > WORTH_S * done
+def _alone(paths: Sequence[Path], each: Each, may_stop: bool) -> Generator[tuple[Path, Seen], None, int]:
+    """Files looked at in this process, until it is worth starting others; their number is returned."""
+    started, computed = time.monotonic(), time.thread_time()
+    for done, path in enumerate(paths):
+        left = (len(paths) - done) / max(done, 1)
+        if may_stop and _is_worth_it(time.monotonic() - started, time.thread_time() - computed, left):
+            return done
+        yield path, each((path,))[0]
+    return len(paths)
+
+
+def _is_worth_it(passed_s: float, computed_s: float, left: float) -> bool:
+    """Whether to start processes, after some seconds of which some were computing, with `left` times as much to do."""
+    return passed_s > ALONE_S and (computed_s * left > WORTH_S or passed_s * left > WAIT_S)
 
 
 def _look_at_each(paths: Sequence[Path], root: Path, look: Look) -> list[Seen]:

@@ -8,7 +8,8 @@ from os.path import commonpath
 from pathlib import Path
 
 from pipeline.domain import Reason, Rejection, Scan, ScanError
-from pipeline.scans.instances import SLICE_MODALITIES, Instance, Plane
+from pipeline.scans.extent import UNKNOWN, extent_of
+from pipeline.scans.instances import SLICE_MODALITIES, Extent, Instance, Plane
 from pipeline.scans.separate import volumes_of
 
 Fingerprint = Callable[[Path], str]
@@ -66,8 +67,8 @@ def _assemble_series(members: list[Instance], fingerprint: Fingerprint, found: F
         found.scans.append(_scan([single], aliases, "", single.sop_uid))
     wholes = [one for one in members if one.is_whole and not one.is_single]
     for name, whole in _whole_names(wholes).items():
-        for volume in whole.volumes:
-            found.scans.append(_scan([whole], aliases, ";".join(filter(None, (name, volume)))))
+        for volume, extent in zip(whole.volumes, whole.extents or [UNKNOWN] * len(whole.volumes), strict=True):
+            found.scans.append(_scan([whole], aliases, ";".join(filter(None, (name, volume))), extent=extent))
     slices = [one for one in members if not one.is_single and not one.is_whole]
     if slices:
         _assemble_slices(slices, aliases, found, bool(wholes))
@@ -143,8 +144,10 @@ def _scan(
     group: str,
     sop_uid: str = "",
     warnings: tuple[str, ...] = (),
+    extent: Extent | None = None,
 ) -> Scan:
     first = volume[0]
+    n_slices, slice_spacing_mm = extent or extent_of([one.plane for one in volume])
     paths = tuple(one.path for one in volume)
     alone = len(paths) == 1
     if alone and first.plane.position is None and first.modality in SLICE_MODALITIES and not first.is_whole:
@@ -168,6 +171,9 @@ def _scan(
         manufacturer=first.manufacturer,
         model_name=first.model_name,
         warnings=tuple(dict.fromkeys((*(code for one in volume for code in one.warnings), *warnings))),
+        n_slices=n_slices,
+        slice_spacing_mm=slice_spacing_mm,
+        description=first.description,
     )
 
 

@@ -12,9 +12,10 @@ RADIOGRAPHS = frozenset({"CR", "DX", "IO", "MG", "PX", "RG"})
 def summary_of(found: Survey) -> str:
     """For example "1,204 CT series, 12 radiographs; refused: 3 missing_slices; 57 files are no scans"."""
     parts = [", ".join(_kinds(found.scans)) or "no scans"]
-    if found.rejections:
-        reasons = Counter(one.reason.value for one in found.rejections)
-        parts.append("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in _by_size(reasons)))
+    for word, ones in (("refused", found.rejections), ("not selected", found.not_selected)):
+        reasons = Counter(one.reason.value for one in ones)
+        if reasons:
+            parts.append(f"{word}: " + ", ".join(f"{count:,} {reason}" for reason, count in _by_size(reasons)))
     if found.skipped:
         parts.append("1 file is no scan" if len(found.skipped) == 1 else f"{len(found.skipped):,} files are no scans")
     return "; ".join(parts)

@@ -16,6 +16,7 @@ from pipeline.console import progress
 from pipeline.domain import Prediction, Scan, ScanError, UsageError
 from pipeline.model.package import BATCH, Model, load_model
 from pipeline.model.preprocess import ModelInput, read_input
+from pipeline.scans.archives import stamped
 from pipeline.scans.find import survey
 from pipeline.scans.isolated import TIME_LIMIT_S, Finished, run_isolated
 from pipeline.scans.summary import summary_of
@@ -38,7 +39,7 @@ class Summary:
         found: What the folder holds, in words.
         predictions: The table, predictions.csv.
         statuses: Status -> rows of the table.
-        reasons: Reason of refusal -> rows of the table.
+        reasons: Status other than ok -> reason -> rows of the table.
         skipped: Files that are no scans.
         read_now: Scans that this run has read; the other rows were in the journal or refused by their headers.
         seconds: Time from the first scan read to the last row.
@@ -47,15 +48,15 @@ class Summary:
     found: str
     predictions: Path
     statuses: Counter[str]
-    reasons: Counter[str]
+    reasons: dict[str, Counter[str]]
     skipped: int
     read_now: int
     seconds: float
 
     @property
     def complete(self) -> bool:
-        """Whether something was found and nothing refused."""
-        return self.statuses["ok"] > 0 and self.statuses["ok"] == self.statuses.total()
+        """Whether something was found and nothing refused; scans that the model's rules leave out don't count."""
+        return self.statuses["ok"] > 0 and self.statuses["rejected"] == 0
 
 
 def score(
@@ -86,7 +87,7 @@ def score(
     _check_apart(out, {"SCANS": scans, "MODEL": model_folder})
     model = load_model(model_folder)
     with progress("Finding scans") as report:
-        found = survey(scans, report)
+        found = survey(scans, report, model.read_rules)
     unique = {scan.scan_id: scan for scan in found.scans}
     stamps = {scan_id: stamp(scan) for scan_id, scan in unique.items()}
     with Journal(_made(out) / "journal.jsonl", _settings(model, scans, saliency)) as journal:
@@ -105,7 +106,7 @@ def score(
         found=summary_of(found),
         predictions=predictions,
         statuses=Counter(table["status"]),
-        reasons=Counter(table["reason"][table["status"] != "ok"]),
+        reasons={name: Counter(table["reason"][table["status"] == name]) for name in ("rejected", "not_selected")},
         skipped=len(found.skipped),
         read_now=len(left),
         seconds=seconds,
@@ -117,7 +118,7 @@ def stamp(scan: Scan) -> str:
     digest = hashlib.sha256()
     for path in scan.paths:
         try:
-            status = path.stat()
+            status = stamped(path).stat()
         except OSError:
             continue
         digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))

@@ -8,6 +8,7 @@ import pandas as pd
 from pipeline.domain import Rejection, Scan
 from pipeline.files import replacing, write_table
 from pipeline.scans.find import Survey, relative_path
+from pipeline.scans.select import Unchosen
 from pipeline.scoring.journal import Row
 
 IDS = ("patient_id", "accession_number", "study_uid", "series_uid")
@@ -28,7 +29,8 @@ def prediction_table(
     """
     scans = {scan.scan_id: scan for scan in found.scans}
     records = [_of_scan(scan, rows[scan_id], found.root) for scan_id, scan in scans.items()]
-    taken = set(scans)
+    records += [_of_unchosen(one, found.root) for one in found.not_selected]
+    taken = {*scans, *(one.scan.scan_id for one in found.not_selected)}
     for rejection in found.rejections:
         # A broken file of a series that was read without it keeps its row, but the scan id stands at the series.
         records.append(_of_rejection(rejection, "" if rejection.scan_id in taken else rejection.scan_id, found.root))
@@ -92,6 +94,17 @@ def _of_rejection(rejection: Rejection, scan_id: str, root: Path) -> dict[str, o
         "status": "rejected",
         "reason": rejection.reason.value,
         "detail": rejection.detail,
+    }
+
+
+def _of_unchosen(one: Unchosen, root: Path) -> dict[str, object]:
+    return {
+        "scan_id": one.scan.scan_id,
+        "path": _shown(one.scan.path, root),
+        "status": "not_selected",
+        "reason": one.reason.value,
+        "detail": one.detail,
+        **{name: getattr(one.scan, name) for name in IDS},
     }
 
 

@@ -17,6 +17,7 @@ from app import display, panels, session
 from pipeline.config import ReadRules
 from pipeline.scans.find import find_scans, read_identity
 from tests.app.conftest import NAME, save_tiny_model
+from tests.scans.phantoms import series
 
 PAGE = Path(session.__file__).with_name("viewer.py")
 INVITATION = "Choose a scan on the left, or upload one."
@@ -217,10 +218,24 @@ def test_a_refused_scan_shows_its_reason(open_page, scans, tmp_path):
     assert panels.RESEARCH_ONLY in html(page)
 
 
+@pytest.mark.parametrize("more", [(), ("--hide-identity",)])
+def test_scans_that_the_model_leaves_out_are_listed_with_the_reason(open_page, tmp_path, more):
+    for name, slices in (("thick-DOE", 4), ("thin-DOE", 8)):
+        series(tmp_path / "in" / name, lambda ds, k: setattr(ds, "StudyInstanceUID", "1.2.3"), slices=slices)
+    model = save_tiny_model(tmp_path / "strict", read=ReadRules(min_slices=6))
+    page = open_page(model, tmp_path / "in", *more)
+    assert len(page.selectbox(key="scan").options) == 1
+    assert "1 of 2 scans were not selected" in [expander.label for expander in page.expander]
+    assert "4 slices; read.min_slices asks for at least 6" in html(page)
+    assert ("thick-DOE" in html(page)) == (not more)
+    assert ("Other scan 1" in html(page)) == bool(more)
+
+
 def test_a_scan_that_vanished_is_refused_and_the_page_goes_on(open_page, model_folder, scans):
     page = open_page(model_folder, scans)
+    first = find_scans(scans)[0][0].scan_id
     (scans / "DOE-JANE-1.nii.gz").rename(scans / "DOE-JANE-3.nii.gz")
-    broken = page.selectbox(key="scan").set_value(session.the_scans(scans)[0][0].scan_id).run()
+    broken = page.selectbox(key="scan").set_value(first).run()
     assert not broken.exception
     assert alerts(broken)[0].startswith("Refused (io_error)")
     assert "DOE" not in alerts(broken)[0]

@@ -1,9 +1,11 @@
 """Looking at files at its worst. Child processes import this: nothing heavy here."""
 
 import ctypes
+import tempfile
 import time
 from pathlib import Path
 
+from pipeline.scans.archives import within_reach
 from pipeline.scans.look import Seen
 
 
@@ -15,4 +17,12 @@ def look_or_fall_ill(path: Path, root: Path) -> Seen:
         time.sleep(60)
     if path.stem == "fault":
         raise KeyError("DOE^JANE")
+    return path.name
+
+
+def unpack_and_hang(path: Path, temporary: str) -> str:
+    """Never an answer, while a member of an archive lies unpacked in the temporary folder."""
+    tempfile.tempdir = temporary
+    with within_reach([path]):
+        time.sleep(60)
     return path.name

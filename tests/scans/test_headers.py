@@ -10,7 +10,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pipeline.domain import ScanError
-from pipeline.scans import headers, values
+from pipeline.scans import elements, headers, values
 from pipeline.scans.boundary import refusing
 from pipeline.scans.elements import WINDOW, NotPlain
 from pipeline.scans.headers import KEYWORDS, read_header
@@ -97,3 +97,23 @@ def test_text_in_foreign_letters(tmp_path):
     ds.SpecificCharacterSet, ds.Manufacturer, ds.ManufacturerModelName = "ISO_IR 192", "Größe", "plain"
     header = read_header(write(ds, tmp_path / "a.dcm"))
     assert (header.text("Manufacturer"), header.text("ManufacturerModelName")) == ("Größe", "plain")
+
+
+def test_a_walk_through_the_pixels_ends(tmp_path, monkeypatch):
+    ds = dicom(pixels()[0], (1, 2, 3))
+    for number in range(200):
+        ds.add_new(0x00091000 + number, "LO", "x")
+    path = write(ds, tmp_path / "a.dcm")
+    assert read_header(path).text("Rows") == "8"
+    monkeypatch.setattr(elements, "MAX_ELEMENTS", 200)
+    with pytest.raises(ScanError, match="too_large: the header has more elements than any scan's"):
+        read_header(path)
+
+
+def test_an_element_that_comes_twice_is_refused(tmp_path):
+    path = write(dicom(pixels()[0], (1, 2, 3)), tmp_path / "a.dcm")
+    raw = path.read_bytes()
+    at = raw.index(struct.pack("<HH", 0x0028, 0x0010))
+    path.write_bytes(raw[: at + 10] + raw[at : at + 10] + raw[at + 10 :])
+    with pytest.raises(ScanError, match=r"malformed: element \(0028,0010\) comes twice"):
+        read_header(path)

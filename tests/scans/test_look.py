@@ -10,6 +10,7 @@ from pipeline.domain import ScanError
 from pipeline.scans import look
 from pipeline.scans.find import survey
 from pipeline.scans.look import look_at_all
+from pipeline.scans.shared import Pool
 from tests.scans.ill_looks import look_or_fall_ill
 from tests.scans.phantoms import nifti, series
 
@@ -96,6 +97,21 @@ def test_progress_counts_files_of_processes_too(tmp_path, at_once):
 
 
 def test_processes_are_started_for_long_work_only():
-    assert not look._is_worth_it(0.2, 1000, 10**6)
-    assert not look._is_worth_it(0.4, 1000, 5000)
-    assert look._is_worth_it(0.4, 1000, 10_000)
+    assert not look._is_worth_it(0.2, 0.2, 1000)
+    assert not look._is_worth_it(0.4, 0.4, 4)
+    assert look._is_worth_it(0.4, 0.4, 10)
+    assert not look._is_worth_it(1.0, 0.4, 4)  # a busy machine
+    assert look._is_worth_it(1.0, 0.1, 9)  # a slow disk
+
+
+def test_what_files_have_in_common_is_kept_once(tmp_path):
+    paths = sorted(series(tmp_path).iterdir())
+    read = [look.look_at(path, tmp_path) for path in paths]
+    pool = Pool()
+    kept = [pool.share(one) for one in read]
+    assert kept == read
+    for name in ("series_uid", "study_uid", "patient_id", "image_type", "description"):
+        assert len({id(getattr(one, name)) for one in kept}) == 1
+    assert len({id(one.plane.orientation) for one in kept}) == 1
+    assert [type(value) for value in kept[0].plane.size] == [int, int]
+    assert [type(value) for value in kept[0].plane.spacing] == [float, float]

@@ -21,7 +21,10 @@ CANARY = "Zzyzx"
 
 
 def save_tiny_model(
-    folder: Path, seed: int = 0, findings: tuple[str, ...] = ("nodule",), modalities: tuple[str, ...] = ("CT",)
+    folder: Path,
+    seed: int = 0,
+    findings: tuple[str, ...] = ("nodule",),
+    read: ReadRules = ReadRules(modalities=("CT",)),  # noqa: B008 - frozen
 ) -> Path:
     """An untrained 3D network in a model folder."""
     network = ModelSection(dimensions=3, backbone="resnet10", width=0.125)
@@ -30,7 +33,7 @@ def save_tiny_model(
         name="tiny",
         task="binary" if len(findings) == 1 else "multilabel",
         findings=findings,
-        read=ReadRules(modalities=modalities),
+        read=read,
         preprocess=PreprocessSection(size=(32, 32, 32), intensity="minmax"),
         model=network,
         calibration=uncalibrated("binary" if len(findings) == 1 else "multilabel", len(findings)),
