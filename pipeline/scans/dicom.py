@@ -9,11 +9,12 @@ import numpy as np
 from pipeline.domain import Affine, ReadRules, Reason, Scan, ScanError, Volume, Voxels
 from pipeline.scans.boundary import check_voxels
 from pipeline.scans.codecs import in_parallel
-from pipeline.scans.enhanced import Frame, frames_of, mosaic_of, unpack
+from pipeline.scans.enhanced import Frame, frames_of
 from pipeline.scans.frames import is_native, stored_frames
 from pipeline.scans.geometry import PICTURE, plane_affine, same_place, spread_evenly, stack, to_closest_ras
 from pipeline.scans.headers import Header, read_header
 from pipeline.scans.instances import Instance, Plane, instance_of, plane_of
+from pipeline.scans.mosaic import mosaic_of, unpack
 from pipeline.scans.pixels import PixelFormat, Stored, fill_padding, pixel_format, rescale_of, rgb, to_unit
 from pipeline.scans.select import check_slices
 from pipeline.scans.separate import volumes_of
@@ -60,7 +61,7 @@ def read_dicom(scan: Scan, rules: ReadRules) -> Volume:
     """
     headers = [read_header(path) for path in scan.paths]
     instance = instance_of(headers[0])
-    if len(headers) == 1 and "MOSAIC" in instance.image_type and instance.frames == 1:
+    if len(headers) == 1 and instance.is_mosaic:
         return _mosaic(_slice(headers[0], rules), rules)
     if len(headers) == 1 and headers[0].elements.get("PerFrameFunctionalGroupsSequence"):
         slices = _slices_of_frames(headers[0], scan.group, rules)
@@ -103,10 +104,10 @@ def _frame_plane(frame: Frame) -> Plane:
 
 
 def _mosaic(picture: Slice, rules: ReadRules) -> Volume:
-    """The Volume in a Siemens mosaic."""
+    """The Volume in a mosaic."""
     mosaic = mosaic_of(picture.header, picture.plane)
-    check_slices(mosaic.count, rules)
-    return _volume([picture], unpack(_voxels([picture])[0], mosaic.count), mosaic.affine, ())
+    check_slices(len(mosaic.order), rules)
+    return _volume([picture], unpack(_voxels([picture])[0], mosaic), mosaic.affine, mosaic.warnings)
 
 
 def _picture(slices: Sequence[Slice]) -> Volume:

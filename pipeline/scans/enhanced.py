@@ -1,12 +1,12 @@
-"""Files with many slices: enhanced multi-frame objects (functional groups) and Siemens mosaics."""
+"""Files with many frames that each say where they lie: enhanced multi-frame objects (functional groups)."""
 
+import functools
 from dataclasses import dataclass
 
-import numpy as np
 from pydicom.dataset import Dataset
 
-from pipeline.domain import Affine, Reason, ScanError, Voxels
-from pipeline.scans.geometry import plane_affine, slice_normal
+from pipeline.domain import Reason, ScanError
+from pipeline.scans.diffusion import direction_name
 from pipeline.scans.headers import Header, number_in, numbers_in, text_in
 from pipeline.scans.instances import Plane, short
 
@@ -70,6 +70,7 @@ def _frame(own: Dataset, shared: Dataset, size: tuple[int, int], index: int, ima
             ("inversion", text_in(group("MRModifierSequence"), "InversionTimes")),
             ("b", short(number_in(diffusion, "DiffusionBValue"))),
             ("direction", _direction(diffusion)),
+            ("label", text_in(group("MRArterialSpinLabelingSequence"), "ASLContext").upper()),
             ("stack", text_in(content, "StackID")),
         ),
         moments=(
@@ -77,6 +78,7 @@ def _frame(own: Dataset, shared: Dataset, size: tuple[int, int], index: int, ima
             ("delay", number_in(group("CardiacSynchronizationSequence"), "NominalCardiacTriggerDelayTime")),
             ("percent", number_in(group("CardiacSynchronizationSequence"), "NominalPercentageOfCardiacPhase")),
             ("acquisition", number_in(content, "FrameAcquisitionNumber")),
+            ("index", _index(content)),
         ),
         frame=index,
     )
@@ -88,70 +90,16 @@ def _frame(own: Dataset, shared: Dataset, size: tuple[int, int], index: int, ima
     )
 
 
+def _index(content: Dataset) -> int | None:
+    """DimensionIndexValues as one number of the same order (PS3.3 C.7.6.17); None where a frame has none.
+
+    It tells frames apart that only a private dimension separates, as Philips writes them.
+    """
+    values = numbers_in(content, "DimensionIndexValues")
+    return functools.reduce(lambda number, value: (number << 32) + int(value), values, 0) if values else None
+
+
 def _direction(diffusion: Dataset) -> str:
     items = diffusion.get("DiffusionGradientDirectionSequence")
     numbers = numbers_in(items[0], "DiffusionGradientOrientation") if items else ()
-    return ",".join(f"{x:.3f}" for x in numbers)
-
-
-@dataclass(frozen=True)
-class Mosaic:
-    """A Siemens mosaic: the slices of a volume as tiles of one picture.
-
-    Attributes:
-        count: Number of slices.
-        affine: (column, row, slice) of the unpacked volume to RAS+ mm.
-    """
-
-    count: int
-    affine: Affine
-
-
-def mosaic_of(header: Header, plane: Plane) -> Mosaic:
-    """How a mosaic's slices lie, from the CSA header (nibabel's documentation, "DICOM mosaic").
-
-    Raises:
-        ScanError: no_geometry, if the header does not say so.
-    """
-    from nibabel.nicom import csareader
-
-    try:
-        csa = csareader.get_csa_header(header.elements)
-    except csareader.CSAError:
-        raise ScanError(Reason.NO_GEOMETRY, "the mosaic's CSA header is damaged") from None
-    count = csareader.get_n_mosaic(csa) if csa else int(header.private_number(0x0019100A) or 0)
-    distance = header.number("SpacingBetweenSlices") or header.number("SliceThickness")
-    if not count or not distance or plane.position is None or plane.orientation is None or plane.spacing is None:
-        raise ScanError(Reason.NO_GEOMETRY, "the mosaic does not say how many slices it has or where they lie")
-    normal = slice_normal(plane.orientation)
-    stated = csareader.get_slice_normal(csa) if csa else None
-    if stated is not None and float(normal @ stated) < 0:
-        normal = -normal
-    rows, columns = plane.size
-    tiles = tiles_of(count)
-    # ImagePositionPatient is that of the picture as if it were one large slice with the same centre
-    shift = (
-        np.asarray(plane.orientation[:3]) * plane.spacing[1] * (columns - columns / tiles) / 2
-        + np.asarray(plane.orientation[3:]) * plane.spacing[0] * (rows - rows / tiles) / 2
-    )
-    position = np.asarray(plane.position) + shift
-    return Mosaic(count, plane_affine(plane.orientation, plane.spacing, position.tolist(), normal * distance))
-
-
-def tiles_of(count: int) -> int:
-    """Tiles along each side of a mosaic of so many slices."""
-    return int(np.ceil(np.sqrt(count)))
-
-
-def unpack(picture: Voxels, count: int) -> Voxels:
-    """The slices of a mosaic [row, column] as [slice, row, column].
-
-    Raises:
-        ScanError: bad_dimensions, if the picture can't be cut into equal tiles.
-    """
-    tiles = tiles_of(count)
-    rows, columns = picture.shape
-    if rows % tiles or columns % tiles:
-        raise ScanError(Reason.BAD_DIMENSIONS, f"a mosaic of {count} slices can't have {rows} x {columns} pixels")
-    cut = picture.reshape(tiles, rows // tiles, tiles, columns // tiles).swapaxes(1, 2)
-    return cut.reshape(tiles * tiles, rows // tiles, columns // tiles)[:count]
+    return direction_name(numbers)

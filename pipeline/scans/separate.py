@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.geometry import same_place, slice_normal
@@ -116,16 +117,30 @@ def _moment_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
     """Labels t0, t1, ... by the order at each place; none unless each place has equally many, distinct times."""
     count = len(places[0])
     labels: dict[int, str] = {}
+    times_by_place = []
     for place in places:
         times = [dict(plane.moments).get(name) for plane in place]
         known = [time for time in times if time is not None]
         if len(place) != count or len(set(known)) != count:
             return {}
-        if name == "instance" and place[0].n_moments != count:
-            return {}  # instance numbers alone are no proof of several time points
+        times_by_place.append(sorted(known))
         ranks = {time: rank for rank, time in enumerate(sorted(known))}
         labels.update({id(plane): f"t{ranks[time]}" for plane, time in zip(place, known, strict=True)})
+    if name == "instance" and places[0][0].n_moments != count and not _counts_volumes(np.array(times_by_place)):
+        return {}
     return labels
+
+
+def _counts_volumes(numbers: NDArray[np.float64]) -> bool:
+    """Whether instance numbers [place, time] show by themselves that slices were taken again and again.
+
+    They do if they run through all places before they come back to the first, or through all times of a place before
+    they go on to the next. At a single place they prove nothing.
+    """
+    volume_by_volume = bool((numbers.max(axis=0)[:-1] < numbers.min(axis=0)[1:]).all())
+    places = numbers[np.argsort(numbers[:, 0])]
+    place_by_place = bool((places[:-1, -1] < places[1:, 0]).all())
+    return len(numbers) > 1 and (volume_by_volume or place_by_place)
 
 
 def _alike(a: Plane, b: Plane) -> bool:

@@ -1,4 +1,4 @@
-"""Multi-frame files: each frame in its place and unit, several volumes kept apart; mosaics cut into slices."""
+"""Multi-frame files: each frame in its place and unit, several volumes kept apart."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage
 
 from pipeline.domain import ScanError
-from pipeline.scans.enhanced import tiles_of, unpack
 from pipeline.scans.find import find_scans, read_volume
 from tests.scans.phantoms import AXIAL, ORIGIN, SPACING, STEP, dicom, pixels, series, write
 
@@ -69,7 +68,25 @@ def phases(group, k):
     group.FrameContentSequence = item(TemporalPositionIndex=k // 3 + 1)
 
 
-@pytest.mark.parametrize(("frame", "names"), [(echoes, {"echo=10", "echo=20"}), (phases, {"t0", "t1"})])
+def labels(group, k):
+    group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k % 3]
+    group.MRArterialSpinLabelingSequence = item(ASLContext=["CONTROL", "LABEL"][k // 3])
+
+
+def private_dimension(group, k):
+    group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k % 3]
+    group.FrameContentSequence = item(DimensionIndexValues=[1, k % 3 + 1, k // 3])
+
+
+@pytest.mark.parametrize(
+    ("frame", "names"),
+    [
+        (echoes, {"echo=10", "echo=20"}),
+        (phases, {"t0", "t1"}),
+        (labels, {"label=CONTROL", "label=LABEL"}),
+        (private_dimension, {"t0", "t1"}),
+    ],
+)
 def test_several_volumes_in_one_file_are_several_scans(tmp_path, frame, names):
     path = enhanced(tmp_path / "a.dcm", frame=frame)
     scans, _ = find_scans(path)
@@ -109,20 +126,3 @@ def test_several_files_of_one_series_are_numbered_in_their_order(tmp_path):
 def test_frames_that_cannot_be_trusted_are_refused(tmp_path, change, reason):
     with pytest.raises(ScanError, match=reason):
         read_volume(enhanced(tmp_path / "a.dcm", change))
-
-
-def test_a_mosaic_is_cut_row_by_row():
-    picture = np.arange(36, dtype=np.float32).reshape(6, 6)
-    slices = unpack(picture, 3)
-    assert slices.shape == (3, 3, 3)
-    np.testing.assert_array_equal(slices[1], picture[:3, 3:])
-    np.testing.assert_array_equal(slices[2], picture[3:, :3])
-    assert [tiles_of(count) for count in (1, 4, 5, 35)] == [1, 2, 3, 6]
-    with pytest.raises(ScanError, match="bad_dimensions: a mosaic of 5 slices"):
-        unpack(picture[:5], 5)
-
-
-def test_a_mosaic_without_its_description_is_refused(tmp_path):
-    folder = series(tmp_path, lambda ds, k: setattr(ds, "ImageType", ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), slices=1)
-    with pytest.raises(ScanError, match="no_geometry: the mosaic does not say"):
-        read_volume(folder)
