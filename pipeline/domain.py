@@ -201,6 +201,8 @@ class ReadRules:
 
     allow_gaps: bool = False
     """Resample a series with missing slices or uneven spacing on an even grid instead of refusing it."""
+    straighten_tilt: bool = False
+    """Resample a stack with gantry tilt on a straight grid instead of keeping the tilt as a shear of the affine."""
     assume_ras: bool = False
     """Take a NIfTI file without sform and qform for RAS+ instead of refusing it."""
     modalities: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from pipeline.scans.mosaic import mosaic_of, unpack
 from pipeline.scans.pixels import PixelFormat, Stored, fill_padding, pixel_format, rescale_of, rgb, to_unit
 from pipeline.scans.select import check_slices
 from pipeline.scans.separate import volumes_of
+from pipeline.scans.straighten import straighten
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,11 @@ def _series(slices: Sequence[Slice], rules: ReadRules) -> Volume:
     if grid.places is not None:
         check_voxels(len(grid.places) * voxels[0].size, rules.max_voxels)
         voxels = spread_evenly(voxels, grid.places)
-    return _volume(ordered, voxels, grid.affine, (*warnings, *grid.warnings))
+    affine, warnings = grid.affine, (*warnings, *grid.warnings)
+    if rules.straighten_tilt and "gantry_tilt" in warnings:
+        voxels, affine = straighten(voxels, affine, rules.max_voxels)
+        warnings += ("tilt_straightened",)
+    return _volume(ordered, voxels, affine, warnings)
 
 
 def _without_duplicates(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
