@@ -15,10 +15,20 @@ from pipeline.scans.geometry import PICTURE, plane_affine, same_place, spread_ev
 from pipeline.scans.headers import Header, read_header
 from pipeline.scans.instances import Instance, Plane, instance_of, plane_of
 from pipeline.scans.mosaic import mosaic_of, unpack
-from pipeline.scans.pixels import PixelFormat, Stored, fill_padding, pixel_format, rescale_of, rgb, to_unit
+from pipeline.scans.pixels import (
+    PixelFormat,
+    Stored,
+    fill_padding,
+    pixel_format,
+    real_world_map,
+    rescale_of,
+    rgb,
+    to_unit,
+)
 from pipeline.scans.select import check_slices
 from pipeline.scans.separate import volumes_of
 from pipeline.scans.straighten import straighten
+from pipeline.scans.suv import suv_factor
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,9 @@ def _slice(header: Header, rules: ReadRules) -> Slice:
     form = pixel_format(header, rules.max_voxels)
     rescale = rescale_of(header.text("RescaleSlope"), header.text("RescaleIntercept"))
     kind = "/".join((header.text("RescaleType"), header.text("Units"))).upper().strip("/")
+    if rescale is None and not header.elements.get("ModalityLUTSequence"):
+        slope, intercept, unit = real_world_map(header.elements.get("RealWorldValueMappingSequence"))
+        rescale, kind = rescale_of(slope, intercept), unit or kind
     return Slice(header, form, plane_of(header), rescale, kind, header.number("SliceThickness") or 0.0)
 
 
@@ -198,7 +211,9 @@ def _voxels(slices: Sequence[Slice]) -> Voxels:
 
 def _volume(slices: Sequence[Slice], voxels: Voxels, affine: Affine, warnings: tuple[str, ...]) -> Volume:
     """The Volume of voxels [slice, row, column(, 3)] whose affine maps (column, row, slice)."""
-    unit, codes = _unit(slices)
+    unit, factor, codes = _unit(slices)
+    if factor != 1:
+        voxels *= np.float32(factor)
     columns_first = voxels.transpose(2, 1, 0, *range(3, voxels.ndim))
     turned, affine, code = to_closest_ras(columns_first, affine)
     first = voxels[0].flat[0]
@@ -206,8 +221,8 @@ def _volume(slices: Sequence[Slice], voxels: Voxels, affine: Affine, warnings: t
     return Volume(turned, affine, unit, code).with_warnings(*warnings, *codes, *blank)
 
 
-def _unit(slices: Sequence[Slice]) -> tuple[str, tuple[str, ...]]:
-    """The unit of the values, and a warning where a CT has no rescale.
+def _unit(slices: Sequence[Slice]) -> tuple[str, float, tuple[str, ...]]:
+    """The unit of the values, the factor that brings them there, and a warning where a CT or PET does not tell it.
 
     Raises:
         ScanError: mixed_units.
@@ -217,8 +232,12 @@ def _unit(slices: Sequence[Slice]) -> tuple[str, tuple[str, ...]]:
         raise ScanError(Reason.MIXED_UNITS, "slices differ in RescaleType or Units")
     ((kind, bare),) = kinds
     first = slices[0].header
-    if first.text("Modality").upper() != "CT":
-        return "a.u.", ()
+    modality = first.text("Modality").upper()
+    if modality == "PT":
+        factor = suv_factor(first.text("Units").upper() or kind, [one.header for one in slices])
+        return ("a.u.", 1.0, ("no_suv",)) if factor is None else ("SUVbw", factor, ())
+    if modality != "CT":
+        return "a.u.", 1.0, ()
     if bare and not first.elements.get("ModalityLUTSequence"):
-        return "a.u.", ("no_rescale",)
-    return ("HU" if kind in ("", "HU", "US") else "a.u."), ()
+        return "a.u.", 1.0, ("no_rescale",)
+    return ("HU" if kind in ("", "HU", "US") else "a.u."), 1.0, ()

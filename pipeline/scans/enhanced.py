@@ -9,6 +9,7 @@ from pipeline.domain import Reason, ScanError
 from pipeline.scans.diffusion import direction_name
 from pipeline.scans.headers import Header, number_in, numbers_in, text_in
 from pipeline.scans.instances import Plane, short
+from pipeline.scans.pixels import real_world_map
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,13 @@ def _frame(own: Dataset, shared: Dataset, size: tuple[int, int], index: int, ima
         ),
         frame=index,
     )
+    words = text_in(change, "RescaleSlope"), text_in(change, "RescaleIntercept"), text_in(change, "RescaleType").upper()
+    if not any(words[:2]):
+        words = real_world_map(own.get("RealWorldValueMappingSequence") or shared.get("RealWorldValueMappingSequence"))
     return Frame(
         plane,
-        (text_in(change, "RescaleSlope"), text_in(change, "RescaleIntercept")),
-        text_in(change, "RescaleType").upper(),
+        words[:2],
+        words[2],
         number_in(measures, "SliceThickness") or 0.0,
     )
 

@@ -52,6 +52,7 @@ KEYWORDS = (
     *("ModalityLUTSequence", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor"),
     *("BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
     *("BluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    "RealWorldValueMappingSequence",
 )
 """What is read of a header; everything else is skipped unread."""
 

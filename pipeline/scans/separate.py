@@ -114,21 +114,27 @@ def _trait_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
 
 
 def _moment_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
-    """Labels t0, t1, ... by the order at each place; none unless each place has equally many, distinct times."""
-    count = len(places[0])
-    labels: dict[int, str] = {}
-    times_by_place = []
-    for place in places:
-        times = [dict(plane.moments).get(name) for plane in place]
-        known = [time for time in times if time is not None]
-        if len(place) != count or len(set(known)) != count:
+    """Labels by the order of the times at each place: t0, t1, ..., or phase=0, phase=1, ... if others must follow.
+
+    None unless each place has equally many times, and each of them equally often: once for t0, t1, ...
+    """
+    times = [[dict(plane.moments).get(name) for plane in place] for place in places]
+    known = [sorted({time for time in here if time is not None}) for here in times]
+    count, distinct = len(places[0]), len(known[0])
+    for here, different in zip(times, known, strict=True):
+        if len(here) != count or len(different) != distinct or distinct < 2:
             return {}
-        times_by_place.append(sorted(known))
-        ranks = {time: rank for rank, time in enumerate(sorted(known))}
-        labels.update({id(plane): f"t{ranks[time]}" for plane, time in zip(place, known, strict=True)})
-    if name == "instance" and places[0][0].n_moments != count and not _counts_volumes(np.array(times_by_place)):
+        if any(here.count(time) * distinct != count for time in different):
+            return {}
+    if name == "instance" and places[0][0].n_moments != count and not _counts_volumes(np.array(known)):
         return {}
-    return labels
+    prefix = "t" if distinct == count else f"{name}="
+    return {
+        id(plane): f"{prefix}{different.index(time)}"
+        for place, here, different in zip(places, times, known, strict=True)
+        for plane, time in zip(place, here, strict=True)
+        if time is not None
+    }
 
 
 def _counts_volumes(numbers: NDArray[np.float64]) -> bool:

@@ -35,6 +35,22 @@ def test_instance_numbers_in_no_order_separate_nothing(tmp_path):
         read_volume(scan)
 
 
+def test_phases_within_time_points_are_separate(tmp_path):
+    def change(ds, k):
+        time, phase, place = k // 6, k // 2 % 3, k % 2
+        ds.ImagePositionPatient, ds.TemporalPositionIdentifier, ds.TriggerTime = (
+            [0, 0, place],
+            time + 1,
+            300 + 50 * phase,
+        )
+        ds.InstanceNumber = 12 - k
+
+    scans, _ = find_scans(series(tmp_path, change, slices=12))
+    assert {scan.group for scan in scans} == {f"phase={time};t{phase}" for time in range(2) for phase in range(3)}
+    (last,) = (scan for scan in scans if scan.group == "phase=1;t2")
+    assert read_volume(last).voxels.min() == pixels(12)[10].min() - 1024.0
+
+
 PRIVATE_DIFFUSION = {
     "SIEMENS": [(0x0019, "SIEMENS MR HEADER", 0x0C, "IS"), (0x0019, "SIEMENS MR HEADER", 0x0E, "FD")],
     "GE MEDICAL SYSTEMS": [
