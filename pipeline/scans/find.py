@@ -23,8 +23,8 @@ class Survey:
 
     Attributes:
         root: The folder, or the file.
-        scans: What can be read, sorted by path, then scan_id.
-        rejections: What claims to be a scan and is refused, sorted likewise.
+        scans: What can be read, sorted by path; volumes of one series or file in the order of their acquisition.
+        rejections: What claims to be a scan and is refused, sorted by path, then scan_id.
         skipped: (file, why it is no scan), sorted.
     """
 
@@ -60,7 +60,8 @@ def survey(file_or_folder: Path, report: Report | None = None) -> Survey:
     series = assemble(instances, _fingerprint)
     return Survey(
         file_or_folder,
-        sorted(found.scans + series.scans, key=lambda scan: (os.fsencode(scan.path), scan.scan_id)),
+        # volumes at one path stay in the order in which they were acquired
+        sorted(found.scans + series.scans, key=lambda scan: os.fsencode(scan.path)),
         sorted(found.rejections + series.rejections, key=lambda one: (os.fsencode(one.path), one.scan_id)),
         sorted(found.skipped + series.skipped, key=lambda one: os.fsencode(one[0])),
     )

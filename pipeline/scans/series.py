@@ -89,7 +89,7 @@ def _assemble_slices(slices: list[Instance], aliases: dict[str, list[Path]], fou
     strays += oriented
     for stray in strays:
         found.skipped.extend((path, "localizer") for path in (stray.path, *aliases[stray.sop_uid]))
-    for name, volume in volumes.items():
+    for name, volume in sorted(volumes.items(), key=lambda item: min(one.order for one in item[1])):
         if len({one.frame_of_reference for one in volume} - {""}) > 1:
             raise ScanError(Reason.MIXED_GEOMETRY, "slices of one series name different frames of reference")
         label = ";".join(filter(None, ("slices" if prefixed else "", name)))

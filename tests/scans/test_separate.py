@@ -35,6 +35,14 @@ def test_instance_numbers_in_no_order_separate_nothing(tmp_path):
         read_volume(scan)
 
 
+def test_volumes_come_in_the_order_of_their_acquisition(tmp_path):
+    def change(ds, k):
+        ds.ImagePositionPatient, ds.EchoTime = [0, 0, k % 2], [30, 4, 100][k // 2]
+
+    scans, _ = find_scans(series(tmp_path, change))
+    assert [scan.group for scan in scans] == ["echo=30", "echo=4", "echo=100"]
+
+
 def test_phases_within_time_points_are_separate(tmp_path):
     def change(ds, k):
         time, phase, place = k // 6, k // 2 % 3, k % 2
