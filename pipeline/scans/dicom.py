@@ -1,7 +1,7 @@
 """DICOM files of one Scan -> Volume."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.scans.geometry import PICTURE, plane_affine, same_place, spread_ev
 from pipeline.scans.headers import Header, read_header
 from pipeline.scans.instances import Instance, Plane, instance_of, plane_of
 from pipeline.scans.mosaic import mosaic_of, unpack
+from pipeline.scans.nuclear import EXTRA, is_tomogram, tomogram_frames
 from pipeline.scans.pixels import (
     PixelFormat,
     Stored,
@@ -58,10 +59,11 @@ def read_instance(path: Path) -> Instance:
     """
     header = read_header(path)
     instance = instance_of(header)
-    if instance.frames == 1 or not header.elements.get("PerFrameFunctionalGroupsSequence"):
+    frames = _frames(header)
+    if frames is None:
         return instance
-    volumes, _ = volumes_of(frames_of(header), _frame_plane)
-    return instance_of(header, tuple(volumes))
+    volumes, _ = volumes_of(frames, _frame_plane)
+    return replace(instance, plane=frames[0].plane, volumes=tuple(volumes))
 
 
 def read_dicom(scan: Scan, rules: ReadRules) -> Volume:
@@ -74,19 +76,33 @@ def read_dicom(scan: Scan, rules: ReadRules) -> Volume:
     instance = instance_of(headers[0])
     if len(headers) == 1 and instance.is_mosaic:
         return _mosaic(_slice(headers[0], rules), rules)
-    if len(headers) == 1 and headers[0].elements.get("PerFrameFunctionalGroupsSequence"):
-        slices = _slices_of_frames(headers[0], scan.group, rules)
-    else:
-        slices = [_slice(header, rules) for header in headers]
-        if any(one.form.frames > 1 for one in slices):
-            raise ScanError(Reason.NO_GEOMETRY, "the frames of this file don't say where they lie")
+    slices = [one for header in headers for one in _slices(header, scan.group, rules)]
     check_slices(len(slices), rules)
     check_voxels(sum(one.form.rows * one.form.columns for one in slices), rules.max_voxels)
     if len({one.plane.size for one in slices}) > 1:
         raise ScanError(Reason.MIXED_GEOMETRY, "slices of one scan differ in Rows or Columns")
-    if instance.is_single or any(one.plane.position is None or one.plane.orientation is None for one in slices):
+    placed = all(one.plane.position is not None and one.plane.orientation is not None for one in slices)
+    if not placed or (instance.is_single and _frames(headers[0]) is None):
         return _picture(slices)
     return _series(slices, rules)
+
+
+def _frames(header: Header) -> list[Frame] | None:
+    """The frames of a file that says where they lie, None for a single picture and for films."""
+    if header.elements.get("PerFrameFunctionalGroupsSequence"):
+        return frames_of(header)
+    return tomogram_frames(read_header(header.path, EXTRA)) if is_tomogram(header) else None
+
+
+def _slices(header: Header, group: str, rules: ReadRules) -> list[Slice]:
+    """The slices of one volume that a file holds."""
+    frames = _frames(header)
+    if frames is not None:
+        return _slices_of_frames(header, frames, group, rules)
+    one = _slice(header, rules)
+    if one.form.frames > 1:
+        raise ScanError(Reason.NO_GEOMETRY, "the frames of this file don't say where they lie")
+    return [one]
 
 
 def _slice(header: Header, rules: ReadRules) -> Slice:
@@ -99,10 +115,10 @@ def _slice(header: Header, rules: ReadRules) -> Slice:
     return Slice(header, form, plane_of(header), rescale, kind, header.number("SliceThickness") or 0.0)
 
 
-def _slices_of_frames(header: Header, group: str, rules: ReadRules) -> list[Slice]:
+def _slices_of_frames(header: Header, frames: list[Frame], group: str, rules: ReadRules) -> list[Slice]:
     """The slices of one volume in a multi-frame file."""
     form = pixel_format(header, rules.max_voxels)
-    volumes, _ = volumes_of(frames_of(header), _frame_plane)
+    volumes, _ = volumes_of(frames, _frame_plane)
     # the group may begin with the file's own name among the files of its series
     names = [name for name in volumes if len(volumes) == 1 or f";{group}".endswith(f";{name}")]
     if not names:

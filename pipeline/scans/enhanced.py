@@ -41,11 +41,10 @@ def frames_of(header: Header) -> list[Frame]:
     if len(each) != header.frames:
         raise ScanError(Reason.MALFORMED, f"{header.frames} frames announced, {len(each)} described")
     shared = (elements.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    size = header.whole("Rows"), header.whole("Columns")
-    return [_frame(own, shared, size, index, header.image_type) for index, own in enumerate(each)]
+    return [_frame(own, shared, index, header) for index, own in enumerate(each)]
 
 
-def _frame(own: Dataset, shared: Dataset, size: tuple[int, int], index: int, image_type: tuple[str, ...]) -> Frame:
+def _frame(own: Dataset, shared: Dataset, index: int, header: Header) -> Frame:
     def group(name: str) -> Dataset:
         items = own.get(name) or shared.get(name)
         return items[0] if items else Dataset()
@@ -56,7 +55,7 @@ def _frame(own: Dataset, shared: Dataset, size: tuple[int, int], index: int, ima
     if len(position) != 3 or len(orientation) != 6:
         raise ScanError(Reason.NO_GEOMETRY, f"frame {index + 1} has no position or orientation")
     kind = group("MRImageFrameTypeSequence") or group("CTImageFrameTypeSequence") or group("PETFrameTypeSequence")
-    frame_type = text_in(kind, "FrameType").upper().split("\\")[2:] or list(image_type[2:])
+    frame_type = text_in(kind, "FrameType").upper().split("\\")[2:] or list(header.image_type[2:])
     diffusion = group("MRDiffusionSequence")
     spacing = numbers_in(measures, "PixelSpacing")
     change = group("PixelValueTransformationSequence")
@@ -64,7 +63,7 @@ def _frame(own: Dataset, shared: Dataset, size: tuple[int, int], index: int, ima
         orientation=orientation,
         position=position,
         spacing=spacing if len(spacing) == 2 else None,
-        size=size,
+        size=(header.whole("Rows"), header.whole("Columns")),
         traits=(
             ("type", "/".join([*frame_type, text_in(kind, "ComplexImageComponent")]).strip("/")),
             ("echo", short(number_in(group("MREchoSequence"), "EffectiveEchoTime"))),
@@ -80,6 +79,7 @@ def _frame(own: Dataset, shared: Dataset, size: tuple[int, int], index: int, ima
             ("percent", number_in(group("CardiacSynchronizationSequence"), "NominalPercentageOfCardiacPhase")),
             ("acquisition", number_in(content, "FrameAcquisitionNumber")),
             ("index", _index(content)),
+            ("instance", header.number("InstanceNumber")),
         ),
         frame=index,
     )

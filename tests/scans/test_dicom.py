@@ -43,8 +43,10 @@ def drop_number(ds, k):
         drop_number,
         lambda ds, k: setattr(ds, "InstanceNumber", 1),
         lambda ds, k: setattr(ds, "SliceThickness", "7"),
+        lambda ds, k: delattr(ds, "FrameOfReferenceUID"),
+        lambda ds, k: k % 2 and delattr(ds, "FrameOfReferenceUID"),
     ],
-    ids=["plain", "scrambled", "missing", "equal", "thickness"],
+    ids=["plain", "scrambled", "missing", "equal", "thickness", "no frame of reference", "named by half"],
 )
 def test_order_and_spacing_come_from_positions_alone(tmp_path, change):
     truth = read_volume(series(tmp_path / "truth"))

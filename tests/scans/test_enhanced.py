@@ -99,6 +99,26 @@ def test_several_volumes_in_one_file_are_several_scans(tmp_path, frame, names):
         read_volume(path)
 
 
+def test_files_of_one_frame_each_are_slices_of_one_volume(tmp_path):
+    for k in range(6):
+
+        def change(ds, k=k):
+            ds.PixelData = pixels()[k].tobytes()
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{k}"
+            place = ds.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
+            place.ImagePositionPatient = [*ORIGIN[:2], ORIGIN[2] + STEP * k]
+
+        enhanced(tmp_path / "many" / f"{k}.dcm", change, frames=1)
+    single, truth = read_volume(tmp_path / "many"), read_volume(series(tmp_path / "truth"))
+    np.testing.assert_array_equal(single.voxels, truth.voxels)
+    np.testing.assert_allclose(single.affine, truth.affine, atol=1e-9)
+
+
+def test_breast_tomosynthesis_is_a_volume_not_a_picture(tmp_path):
+    volume = read_volume(enhanced(tmp_path / "a.dcm", lambda ds: setattr(ds, "Modality", "MG")))
+    assert (volume.shape, volume.spacing_mm[2]) == ((10, 8, 6), STEP)
+
+
 def test_several_files_of_one_series_are_numbered_in_their_order(tmp_path):
     for number in (2, 1):
         enhanced(tmp_path / f"{number}.dcm", lambda ds, number=number: setattr(ds, "InstanceNumber", number), phases)
