@@ -17,6 +17,9 @@ from pipeline.scans.headers import Header, text_in
 Stored = NDArray[Any]
 """One frame as stored, native byte order: [row, column], or [row, column, 3] in colour."""
 
+SIGNAL_MODALITIES = ("MR", "PT", "NM")
+"""Modalities of which a stored 0 means that there was no signal."""
+
 GREY = ("MONOCHROME1", "MONOCHROME2")
 RGB_CODECS = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 """Transfer syntaxes whose decoder gives RGB already."""
@@ -110,7 +113,10 @@ def clean_bits(values: Stored, form: PixelFormat) -> Stored:
 
 
 def padding(header: Header, form: PixelFormat, values: Stored) -> NDArray[np.bool_] | None:
-    """Where the scanner filled in pixels that show nothing (PixelPaddingValue); None for nowhere."""
+    """Where the scanner filled in pixels that show nothing (PixelPaddingValue); None for nowhere.
+
+    Zeros of MR, PET and SPECT are no such pixels, though they be declared: they stand for no signal, as others do.
+    """
     first = header.number("PixelPaddingValue")
     if first is None or form.samples != 1 or form.floating:
         return None
@@ -118,6 +124,8 @@ def padding(header: Header, form: PixelFormat, values: Stored) -> NDArray[np.boo
     bounds = np.array([first, first if last is None else last]).astype(np.int64)
     # the same bits may be written as a signed or as an unsigned number; bring them to the pixels' own type
     low, high = sorted(clean_bits(bounds.astype(form.dtype), form).tolist())
+    if low == high == 0 and header.text("Modality").upper() in SIGNAL_MODALITIES:
+        return None
     mask: NDArray[np.bool_] = values == low if low == high else (values >= low) & (values <= high)
     return mask if mask.any() else None
 

@@ -194,6 +194,18 @@ def test_padding_takes_the_smallest_true_value(tmp_path, declared, signed):
     assert np.isfinite(volume.voxels).all()
 
 
+@pytest.mark.parametrize(("modality", "smallest"), [("MR", 0), ("CT", 105)])
+def test_zero_is_padding_except_where_it_means_no_signal(tmp_path, modality, smallest):
+    def change(ds, k):
+        stored = pixels()[k]
+        stored[0, :5] = 0
+        put_pixels(ds, stored)
+        ds.PixelPaddingValue, ds.Modality, ds.RescaleIntercept = 0, modality, "0"
+        ds["PixelPaddingValue"].VR = "US"
+
+    assert stack_of(tmp_path, change).voxels.min() == smallest
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
 def test_monochrome1_is_turned_around_its_stored_bits(tmp_path, dtype):
     def dx(name, stored, photometric):

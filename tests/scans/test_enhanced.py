@@ -75,7 +75,7 @@ def labels(group, k):
 
 def private_dimension(group, k):
     group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k % 3]
-    group.FrameContentSequence = item(DimensionIndexValues=[1, k % 3 + 1, k // 3])
+    group.FrameContentSequence = item(DimensionIndexValues=[k // 3 + 1, k % 3 + 1, 2 - k // 3])
 
 
 @pytest.mark.parametrize(
@@ -99,19 +99,45 @@ def test_several_volumes_in_one_file_are_several_scans(tmp_path, frame, names):
         read_volume(path)
 
 
-def test_files_of_one_frame_each_are_slices_of_one_volume(tmp_path):
-    for k in range(6):
+def one_frame_each(folder, places):
+    """As many files of one frame as places, numbered in that order."""
+    for k, place in enumerate(places):
 
-        def change(ds, k=k):
-            ds.PixelData = pixels()[k].tobytes()
+        def change(ds, k=k, place=place):
+            ds.PixelData, ds.InstanceNumber = pixels()[k].tobytes(), k + 1
             ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{k}"
-            place = ds.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
-            place.ImagePositionPatient = [*ORIGIN[:2], ORIGIN[2] + STEP * k]
+            group = ds.PerFrameFunctionalGroupsSequence[0]
+            group.PlanePositionSequence[0].ImagePositionPatient = [*ORIGIN[:2], ORIGIN[2] + STEP * place]
 
-        enhanced(tmp_path / "many" / f"{k}.dcm", change, frames=1)
-    single, truth = read_volume(tmp_path / "many"), read_volume(series(tmp_path / "truth"))
+        enhanced(folder / f"{k}.dcm", change, frames=1)
+    return folder
+
+
+def test_files_of_one_frame_each_are_slices_of_one_volume(tmp_path):
+    single, truth = read_volume(one_frame_each(tmp_path / "many", range(6))), read_volume(series(tmp_path / "truth"))
     np.testing.assert_array_equal(single.voxels, truth.voxels)
     np.testing.assert_allclose(single.affine, truth.affine, atol=1e-9)
+
+
+def test_files_of_one_frame_each_are_several_volumes_if_their_numbers_say_so(tmp_path):
+    scans, _ = find_scans(one_frame_each(tmp_path, [0, 1, 2, 0, 1, 2]))
+    assert [scan.group for scan in scans] == ["t0", "t1"]
+    assert read_volume(scans[1]).voxels.min() == pixels()[3].min() - 1024.0
+
+
+def test_a_frames_real_world_value_map_counts_without_a_transformation(tmp_path):
+    def frame(group, k):
+        world = item(RealWorldValueSlope=2.0, RealWorldValueIntercept=5.0)
+        group.RealWorldValueMappingSequence = world
+        if k == 0:
+            group.PixelValueTransformationSequence[0].RescaleSlope = 3
+        else:
+            del group.PixelValueTransformationSequence
+
+    with pytest.raises(ScanError, match="mixed_units"):
+        read_volume(enhanced(tmp_path / "mixed.dcm", frame=frame))
+    volume = read_volume(enhanced(tmp_path / "a.dcm", frame=lambda group, k: frame(group, 1)))
+    np.testing.assert_array_equal(volume.voxels[::-1, ::-1].transpose(2, 1, 0), pixels() * 2.0 + 5)
 
 
 def test_breast_tomosynthesis_is_a_volume_not_a_picture(tmp_path):

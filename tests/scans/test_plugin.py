@@ -52,6 +52,14 @@ def test_pydicoms_own_files_read_as_by_our_reader(name):
     np.testing.assert_array_equal(read.pixel_array, np.swapaxes(volume.voxels[::-1, ::-1, 0], 0, 1))
 
 
+def test_colour_comes_by_pixel_whatever_the_header_says():
+    read = pydicom.dcmread(pydicom.data.get_testdata_file("SC_rgb_rle.dcm"))
+    read.pixel_array_options(decoding_plugin=NAME)
+    truth = read.pixel_array.copy()
+    read.PlanarConfiguration = 1
+    np.testing.assert_array_equal(read.pixel_array, truth)
+
+
 def test_what_we_do_not_decode_is_not_offered():
     assert is_available(RLELossless)
     assert is_available(JPEGExtended12Bit)

@@ -35,6 +35,40 @@ def test_instance_numbers_in_no_order_separate_nothing(tmp_path):
         read_volume(scan)
 
 
+def test_times_that_come_unequally_often_separate_nothing(tmp_path):
+    def change(ds, k):
+        ds.ImagePositionPatient, ds.InstanceNumber = [0, 0, k % 2], 1
+        ds.TemporalPositionIdentifier = [1, 1, 2][k // 2]
+
+    (scan,), _ = find_scans(series(tmp_path, change))
+    assert scan.group == ""
+
+
+def test_instance_numbers_at_a_single_place_separate_nothing(tmp_path):
+    (scan,), _ = find_scans(series(tmp_path, lambda ds, k: setattr(ds, "ImagePositionPatient", [0, 0, 0]), slices=2))
+    with pytest.raises(ScanError, match="conflicting_slices: 2 slices with different pixels"):
+        read_volume(scan)
+
+
+def by_standard(ds, k):
+    ds.ComplexImageComponent = ["REAL", "IMAGINARY"][k // 3]
+
+
+def by_ge(ds, k):
+    ds.Manufacturer = "GE MEDICAL SYSTEMS"
+    ds.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x2F, "SS", [2, 3][k // 3])
+
+
+@pytest.mark.parametrize("component", [by_standard, by_ge])
+def test_parts_of_the_complex_signal_are_separate(tmp_path, component):
+    def change(ds, k):
+        ds.ImagePositionPatient = [0, 0, k % 3]
+        component(ds, k)
+
+    scans, _ = find_scans(series(tmp_path, change))
+    assert [scan.group for scan in scans] == ["component=REAL", "component=IMAGINARY"]
+
+
 def test_volumes_come_in_the_order_of_their_acquisition(tmp_path):
     def change(ds, k):
         ds.ImagePositionPatient, ds.EchoTime = [0, 0, k % 2], [30, 4, 100][k // 2]
