@@ -165,7 +165,7 @@ class Volume:
     Attributes:
         voxels: float32 [i, j, k], or [i, j, k, 3] for colour.
         affine: 4x4, voxel index to RAS+ millimetres.
-        unit: "HU", "SUVbw" or "a.u.".
+        unit: "HU", "SUVbw" or "a.u." (arbitrary, or not known).
         orientation: Axis codes of the grid as it was stored, for example "LPS".
         warnings: Stable codes, for example `no_rescale`.
     """
