@@ -55,7 +55,8 @@ def _frame(own: Dataset, shared: Dataset, index: int, header: Header) -> Frame:
     if len(position) != 3 or len(orientation) != 6:
         raise ScanError(Reason.NO_GEOMETRY, f"frame {index + 1} has no position or orientation")
     kind = group("MRImageFrameTypeSequence") or group("CTImageFrameTypeSequence") or group("PETFrameTypeSequence")
-    frame_type = text_in(kind, "FrameType").upper().split("\\")[2:] or list(header.image_type[2:])
+    stated = text_in(kind, "FrameType").upper()
+    frame_type = stated.split("\\") if stated else list(header.image_type)
     diffusion = group("MRDiffusionSequence")
     spacing = numbers_in(measures, "PixelSpacing")
     change = group("PixelValueTransformationSequence")
@@ -65,7 +66,8 @@ def _frame(own: Dataset, shared: Dataset, index: int, header: Header) -> Frame:
         spacing=spacing if len(spacing) == 2 else None,
         size=(header.whole("Rows"), header.whole("Columns")),
         traits=(
-            ("type", "/".join([*frame_type, text_in(kind, "ComplexImageComponent")]).strip("/")),
+            ("type", "/".join([*frame_type[2:], text_in(kind, "ComplexImageComponent")]).strip("/")),
+            ("origin", "/".join(frame_type[:2])),
             ("echo", short(number_in(group("MREchoSequence"), "EffectiveEchoTime"))),
             ("inversion", text_in(group("MRModifierSequence"), "InversionTimes")),
             ("b", short(number_in(diffusion, "DiffusionBValue"))),

@@ -171,6 +171,7 @@ def plane_of(header: Header) -> Plane:
         size=(header.whole("Rows"), header.whole("Columns")),
         traits=(
             ("type", "/".join(header.image_type[2:])),
+            ("origin", "/".join(header.image_type[:2])),
             ("echo", short(header.number("EchoTime")) or header.text("EchoNumbers")),
             ("inversion", short(header.number("InversionTime"))),
             ("component", _component(header)),
@@ -182,6 +183,7 @@ def plane_of(header: Header) -> Plane:
             ("phase", header.number("TemporalPositionIdentifier")),
             ("delay", header.number("NominalCardiacTriggerDelayTime")),
             ("trigger", header.number("TriggerTime")),
+            ("acquisition", header.number("AcquisitionNumber")),
             ("time", _seconds(header.text("AcquisitionTime"))),
             ("content", _seconds(header.text("ContentTime"))),
             ("instance", header.number("InstanceNumber")),

@@ -106,6 +106,10 @@ def _trait_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
     values = [[dict(plane.traits).get(name, "") for plane in place] for place in places]
     if all(len(set(here)) == 1 for here in values):
         return {}
+    # acquisitions may be packages of slices, not volumes; their order at each place may still tell times
+    even, distinct = len({len(here) for here in values}) == 1, len(set().union(*values))
+    if name == "acquisition" and even and distinct > len(values[0]):
+        return {}
     return {
         id(p): f"{name}={v}"
         for place, here in zip(places, values, strict=True)

@@ -50,6 +50,32 @@ def test_instance_numbers_at_a_single_place_separate_nothing(tmp_path):
         read_volume(scan)
 
 
+def test_acquisitions_of_different_coverage_are_volumes_of_their_own(tmp_path):
+    def change(ds, k):
+        ds.AcquisitionNumber, ds.ImagePositionPatient = (1, [0, 0, k]) if k < 4 else (2, [0, 0, k - 3])
+
+    scans, _ = find_scans(series(tmp_path, change))
+    assert [(scan.group, len(scan.paths)) for scan in scans] == [("acquisition=1", 4), ("acquisition=2", 2)]
+
+
+def test_acquisitions_that_are_packages_of_slices_do_not_halve_a_volume(tmp_path):
+    def change(ds, k):
+        time, place = divmod(k, 4)
+        ds.ImagePositionPatient, ds.AcquisitionNumber = [0, 0, place], 2 * time + place % 2 + 1
+
+    scans, _ = find_scans(series(tmp_path, change, slices=8))
+    assert [(scan.group, len(scan.paths)) for scan in scans] == [("t0", 4), ("t1", 4)]
+
+
+def test_an_original_and_what_was_derived_from_it_are_separate(tmp_path):
+    def change(ds, k):
+        ds.ImagePositionPatient = [0, 0, k % 3]
+        ds.ImageType = [["ORIGINAL", "PRIMARY", "OTHER"], ["DERIVED", "SECONDARY", "OTHER"]][k // 3]
+
+    scans, _ = find_scans(series(tmp_path, change))
+    assert [scan.group for scan in scans] == ["origin=ORIGINAL/PRIMARY", "origin=DERIVED/SECONDARY"]
+
+
 def by_standard(ds, k):
     ds.ComplexImageComponent = ["REAL", "IMAGINARY"][k // 3]
 
