@@ -27,8 +27,13 @@ class Reference:
     affine: Affine
 
     def agrees(self, volume: Volume, *, placed: bool = True) -> bool:
-        """Whether the voxels are equal, and the affine within 1e-3 mm; of what has no place only the spacing."""
-        if volume.voxels.shape != self.voxels.shape or not np.array_equal(volume.voxels, self.voxels):
+        """Whether voxels are equal (rescaled ones to the precision of a float32) and affines within 1e-3 mm.
+
+        Of what has no place in the patient, only the spacing is compared.
+        """
+        if volume.voxels.shape != self.voxels.shape or not np.allclose(
+            volume.voxels, self.voxels, rtol=1e-5, atol=1e-3
+        ):
             return False
         if placed:
             return np.allclose(volume.affine, self.affine, atol=1e-3)
