@@ -103,12 +103,15 @@ def _split_all(
 
 
 def _trait_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
+    """Labels by value; none unless slices at one place differ in it.
+
+    None either where each place has equally many slices, but of other values: those tell packages of slices apart
+    (acquisition numbers) or wander a little (echo times), and would cut volumes into pieces.
+    """
     values = [[dict(plane.traits).get(name, "") for plane in place] for place in places]
     if all(len(set(here)) == 1 for here in values):
         return {}
-    # acquisitions may be packages of slices, not volumes; their order at each place may still tell times
-    even, distinct = len({len(here) for here in values}) == 1, len(set().union(*values))
-    if name == "acquisition" and even and distinct > len(values[0]):
+    if len({len(here) for here in values}) == 1 and any(sorted(here) != sorted(values[0]) for here in values):
         return {}
     return {
         id(p): f"{name}={v}"

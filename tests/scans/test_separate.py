@@ -67,6 +67,16 @@ def test_acquisitions_that_are_packages_of_slices_do_not_halve_a_volume(tmp_path
     assert [(scan.group, len(scan.paths)) for scan in scans] == [("t0", 4), ("t1", 4)]
 
 
+def test_an_echo_time_that_wanders_from_place_to_place_separates_nothing(tmp_path):
+    def change(ds, k):
+        time, place = divmod(k, 4)
+        ds.ImagePositionPatient, ds.TemporalPositionIdentifier = [0, 0, place], time + 1
+        ds.EchoTime = str(round(4.9 + 0.01 * (place % 2) + 0.001 * time, 3))
+
+    scans, _ = find_scans(series(tmp_path, change, slices=8))
+    assert [(scan.group, len(scan.paths)) for scan in scans] == [("t0", 4), ("t1", 4)]
+
+
 def test_an_original_and_what_was_derived_from_it_are_separate(tmp_path):
     def change(ds, k):
         ds.ImagePositionPatient = [0, 0, k % 3]
