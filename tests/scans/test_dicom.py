@@ -241,6 +241,8 @@ def test_colour_is_read_as_rgb(tmp_path):
     red = np.zeros((4, 6, 3), np.uint8)
     red[:] = (76, 85, 255)
     np.testing.assert_allclose(colour(tmp_path, "YBR_FULL", red), np.broadcast_to([254, 0, 0], (4, 6, 3)), atol=1)
+    planes = colour(tmp_path, "YBR_FULL", red.transpose(2, 0, 1).copy(), planar=1)
+    np.testing.assert_allclose(planes, np.broadcast_to([254, 0, 0], (4, 6, 3)), atol=1)
     half = np.tile(np.array([76, 76, 85, 255], np.uint8), 12)
     np.testing.assert_allclose(colour(tmp_path, "YBR_FULL_422", half), np.broadcast_to([254, 0, 0], (4, 6, 3)), atol=1)
 
