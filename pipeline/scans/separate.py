@@ -1,10 +1,10 @@
 """Which slices of a series belong to one volume: by geometry, echo, b-value, phase. Headers only, no files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.geometry import same_place, slice_normal
@@ -126,30 +126,31 @@ def _moment_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
     None unless each place has equally many times, and each of them equally often: once for t0, t1, ...
     """
     times = [[dict(plane.moments).get(name) for plane in place] for place in places]
-    known = [sorted({time for time in here if time is not None}) for here in times]
-    count, distinct = len(places[0]), len(known[0])
-    for here, different in zip(times, known, strict=True):
-        if len(here) != count or len(different) != distinct or distinct < 2:
-            return {}
-        if any(here.count(time) * distinct != count for time in different):
-            return {}
-    if name == "instance" and places[0][0].n_moments != count and not _counts_volumes(np.array(known)):
+    how_often = [Counter(time for time in here if time is not None) for here in times]
+    count, distinct = len(places[0]), len(how_often[0])
+    if distinct < 2 or any(len(here) != count for here in times):
+        return {}
+    if any(len(each) != distinct or set(each.values()) != {count / distinct} for each in how_often):
+        return {}
+    if name == "instance" and places[0][0].n_moments != count and not _counts_volumes(how_often):
         return {}
     prefix = "t" if distinct == count else f"{name}="
-    return {
-        id(plane): f"{prefix}{different.index(time)}"
-        for place, here, different in zip(places, times, known, strict=True)
-        for plane, time in zip(place, here, strict=True)
-        if time is not None
-    }
+    labels = {}
+    for place, here, each in zip(places, times, how_often, strict=True):
+        ranks = {time: rank for rank, time in enumerate(sorted(each))}
+        labels.update(
+            {id(plane): f"{prefix}{ranks[time]}" for plane, time in zip(place, here, strict=True) if time is not None}
+        )
+    return labels
 
 
-def _counts_volumes(numbers: NDArray[np.float64]) -> bool:
-    """Whether instance numbers [place, time] show by themselves that slices were taken again and again.
+def _counts_volumes(instances: Sequence[Iterable[float]]) -> bool:
+    """Whether the instance numbers of each place show by themselves that slices were taken again and again.
 
     They do if they run through all places before they come back to the first, or through all times of a place before
     they go on to the next. At a single place they prove nothing.
     """
+    numbers = np.array([sorted(here) for here in instances])
     volume_by_volume = bool((numbers.max(axis=0)[:-1] < numbers.min(axis=0)[1:]).all())
     places = numbers[np.argsort(numbers[:, 0])]
     place_by_place = bool((places[:-1, -1] < places[1:, 0]).all())
