@@ -176,7 +176,7 @@ class Volume:
     Attributes:
         voxels: float32 [i, j, k], or [i, j, k, 3] for colour.
         affine: 4x4, voxel index to RAS+ millimetres.
-        unit: "HU", "SUVbw" or "a.u.".
+        unit: "HU", "SUVbw" or "a.u." (arbitrary, or not known).
         orientation: Axis codes of the grid as it was stored, for example "LPS".
         warnings: Stable codes, for example `no_rescale`.
     """
@@ -212,6 +212,8 @@ class ReadRules:
 
     allow_gaps: bool = False
     """Resample a series with missing slices or uneven spacing on an even grid instead of refusing it."""
+    straighten_tilt: bool = False
+    """Resample a stack with gantry tilt on a straight grid instead of keeping the tilt as a shear of the affine."""
     assume_ras: bool = False
     """Take a NIfTI file without sform and qform for RAS+ instead of refusing it."""
     modalities: tuple[str, ...] = ()

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 MEMORY = 3 * 2**29
 """Bytes that decoding may take beyond what the interpreter has when it starts."""
 
-APP14 = b"\xff\xee"
-"""Adobe's marker, which says whether a colour JPEG is stored as YCbCr."""
+APP14 = b"\xff\xee\x00\x0eAdobe"
+"""Adobe's marker, which says whether a colour JPEG is stored as YCbCr; shorter ones are damaged and say nothing."""
 
 Request = dict[str, Any]
 Frame = NDArray[Any]

@@ -1,7 +1,7 @@
 """DICOM files of one Scan -> Volume."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,15 +10,28 @@ import numpy as np
 from pipeline.domain import Affine, ReadRules, Reason, Scan, ScanError, Volume, Voxels
 from pipeline.scans.boundary import check_voxels
 from pipeline.scans.codecs import in_parallel
-from pipeline.scans.enhanced import Frame, frames_of, mosaic_of, unpack
+from pipeline.scans.enhanced import Frame, frames_of
 from pipeline.scans.extent import extent_of
 from pipeline.scans.frames import each_frame, is_native
 from pipeline.scans.geometry import PICTURE, plane_affine, same_place, spread_evenly, stack, to_closest_ras
 from pipeline.scans.headers import Header, read_header
 from pipeline.scans.instances import Instance, Plane, instance_of, place_of
-from pipeline.scans.pixels import PixelFormat, Stored, fill_padding, pixel_format, rescale_of, rgb, to_unit
+from pipeline.scans.mosaic import mosaic_of, unpack
+from pipeline.scans.nuclear import EXTRA, is_tomogram, tomogram_frames
+from pipeline.scans.pixels import (
+    PixelFormat,
+    Stored,
+    fill_padding,
+    pixel_format,
+    real_world_map,
+    rescale_of,
+    rgb,
+    to_unit,
+)
 from pipeline.scans.select import check_slices
 from pipeline.scans.separate import volumes_of
+from pipeline.scans.straighten import straighten
+from pipeline.scans.suv import suv_factor
 
 T = TypeVar("T")
 
@@ -50,11 +63,12 @@ def read_instance(path: Path) -> Instance:
     """
     header = read_header(path)
     instance = instance_of(header)
-    if instance.frames == 1 or not header.elements.get("PerFrameFunctionalGroupsSequence"):
+    frames = _frames(header)
+    if frames is None:
         return instance
-    volumes, _ = volumes_of(frames_of(header), _frame_plane)
-    planes = [list(map(_frame_plane, frames)) for frames in volumes.values()]
-    return instance_of(header, tuple(volumes), tuple(map(extent_of, planes)))
+    volumes, _ = volumes_of(frames, _frame_plane)
+    planes = [list(map(_frame_plane, members)) for members in volumes.values()]
+    return replace(instance, plane=frames[0].plane, volumes=tuple(volumes), extents=tuple(map(extent_of, planes)))
 
 
 def read_dicom(scan: Scan, rules: ReadRules) -> Volume:
@@ -65,34 +79,51 @@ def read_dicom(scan: Scan, rules: ReadRules) -> Volume:
     """
     headers = [read_header(path) for path in scan.paths]
     instance = instance_of(headers[0])
-    if len(headers) == 1 and "MOSAIC" in instance.image_type and instance.frames == 1:
+    if len(headers) == 1 and instance.is_mosaic:
         return _mosaic(_slice(headers[0], rules), rules)
-    if len(headers) == 1 and headers[0].elements.get("PerFrameFunctionalGroupsSequence"):
-        slices = _slices_of_frames(headers[0], scan.group, rules)
-    else:
-        slices = [_slice(header, rules) for header in headers]
-        if any(one.form.frames > 1 for one in slices):
-            raise ScanError(Reason.NO_GEOMETRY, "the frames of this file don't say where they lie")
+    slices = [one for header in headers for one in _slices(header, scan.group, rules)]
     check_slices(len(slices), rules)
     check_voxels(sum(one.form.rows * one.form.columns for one in slices), rules.max_voxels)
     if len({one.plane.size for one in slices}) > 1:
         raise ScanError(Reason.MIXED_GEOMETRY, "slices of one scan differ in Rows or Columns")
-    if instance.is_single or any(one.plane.position is None or one.plane.orientation is None for one in slices):
+    placed = all(one.plane.position is not None and one.plane.orientation is not None for one in slices)
+    if not placed or (instance.is_single and _frames(headers[0]) is None):
         return _picture(slices)
     return _series(slices, rules)
+
+
+def _frames(header: Header) -> list[Frame] | None:
+    """The frames of a file that says where they lie, None for a single picture and for films."""
+    if header.elements.get("PerFrameFunctionalGroupsSequence"):
+        return frames_of(header)
+    return tomogram_frames(read_header(header.path, EXTRA)) if is_tomogram(header) else None
+
+
+def _slices(header: Header, group: str, rules: ReadRules) -> list[Slice]:
+    """The slices of one volume that a file holds."""
+    frames = _frames(header)
+    if frames is not None:
+        return _slices_of_frames(header, frames, group, rules)
+    one = _slice(header, rules)
+    if one.form.frames > 1:
+        raise ScanError(Reason.NO_GEOMETRY, "the frames of this file don't say where they lie")
+    return [one]
 
 
 def _slice(header: Header, rules: ReadRules) -> Slice:
     form = pixel_format(header, rules.max_voxels)
     rescale = rescale_of(header.text("RescaleSlope"), header.text("RescaleIntercept"))
     kind = "/".join((header.text("RescaleType"), header.text("Units"))).upper().strip("/")
+    if rescale is None and not header.elements.get("ModalityLUTSequence"):
+        slope, intercept, unit = real_world_map(header.elements.get("RealWorldValueMappingSequence"))
+        rescale, kind = rescale_of(slope, intercept), unit or kind
     return Slice(header, form, place_of(header), rescale, kind, header.number("SliceThickness") or 0.0)
 
 
-def _slices_of_frames(header: Header, group: str, rules: ReadRules) -> list[Slice]:
+def _slices_of_frames(header: Header, frames: list[Frame], group: str, rules: ReadRules) -> list[Slice]:
     """The slices of one volume in a multi-frame file."""
     form = pixel_format(header, rules.max_voxels)
-    volumes, _ = volumes_of(frames_of(header), _frame_plane)
+    volumes, _ = volumes_of(frames, _frame_plane)
     # the group may begin with the file's own name among the files of its series
     names = [name for name in volumes if len(volumes) == 1 or f";{group}".endswith(f";{name}")]
     if not names:
@@ -108,10 +139,10 @@ def _frame_plane(frame: Frame) -> Plane:
 
 
 def _mosaic(picture: Slice, rules: ReadRules) -> Volume:
-    """The Volume in a Siemens mosaic."""
+    """The Volume in a mosaic."""
     mosaic = mosaic_of(picture.header, picture.plane)
-    check_slices(mosaic.count, rules)
-    return _volume([picture], unpack(_voxels([picture])[0], mosaic.count), mosaic.affine, ())
+    check_slices(len(mosaic.order), rules)
+    return _volume([picture], unpack(_voxels([picture])[0], mosaic), mosaic.affine, mosaic.warnings)
 
 
 def _picture(slices: Sequence[Slice]) -> Volume:
@@ -142,7 +173,11 @@ def _series(slices: Sequence[Slice], rules: ReadRules) -> Volume:
     if grid.places is not None:
         check_voxels(len(grid.places) * voxels[0].size, rules.max_voxels)
         voxels = spread_evenly(voxels, grid.places)
-    return _volume(ordered, voxels, grid.affine, (*warnings, *grid.warnings))
+    affine, warnings = grid.affine, (*warnings, *grid.warnings)
+    if rules.straighten_tilt and "gantry_tilt" in warnings:
+        voxels, affine = straighten(voxels, affine, rules.max_voxels)
+        warnings += ("tilt_straightened",)
+    return _volume(ordered, voxels, affine, warnings)
 
 
 def _without_duplicates(slices: Sequence[Slice]) -> tuple[list[Slice], tuple[str, ...]]:
@@ -203,7 +238,9 @@ def _voxels(slices: Sequence[Slice]) -> Voxels:
 
 def _volume(slices: Sequence[Slice], voxels: Voxels, affine: Affine, warnings: tuple[str, ...]) -> Volume:
     """The Volume of voxels [slice, row, column(, 3)] whose affine maps (column, row, slice)."""
-    unit, codes = _unit(slices)
+    unit, factor, codes = _unit(slices)
+    if factor != 1:
+        voxels *= np.float32(factor)
     columns_first = voxels.transpose(2, 1, 0, *range(3, voxels.ndim))
     turned, affine, code = to_closest_ras(columns_first, affine)
     first = voxels[0].flat[0]
@@ -211,8 +248,8 @@ def _volume(slices: Sequence[Slice], voxels: Voxels, affine: Affine, warnings: t
     return Volume(turned, affine, unit, code).with_warnings(*warnings, *codes, *blank)
 
 
-def _unit(slices: Sequence[Slice]) -> tuple[str, tuple[str, ...]]:
-    """The unit of the values, and a warning where a CT has no rescale.
+def _unit(slices: Sequence[Slice]) -> tuple[str, float, tuple[str, ...]]:
+    """The unit of the values, the factor that brings them there, and a warning where a CT or PET does not tell it.
 
     Raises:
         ScanError: mixed_units.
@@ -222,8 +259,12 @@ def _unit(slices: Sequence[Slice]) -> tuple[str, tuple[str, ...]]:
         raise ScanError(Reason.MIXED_UNITS, "slices differ in RescaleType or Units")
     ((kind, bare),) = kinds
     first = slices[0].header
-    if first.text("Modality").upper() != "CT":
-        return "a.u.", ()
+    modality = first.text("Modality").upper()
+    if modality == "PT":
+        factor = suv_factor(first.text("Units").upper() or kind, [one.header for one in slices])
+        return ("a.u.", 1.0, ("no_suv",)) if factor is None else ("SUVbw", factor, ())
+    if modality != "CT":
+        return "a.u.", 1.0, ()
     if bare and not first.elements.get("ModalityLUTSequence"):
-        return "a.u.", ("no_rescale",)
-    return ("HU" if kind in ("", "HU", "US") else "a.u."), ()
+        return "a.u.", 1.0, ("no_rescale",)
+    return ("HU" if kind in ("", "HU", "US") else "a.u."), 1.0, ()

@@ -147,13 +147,16 @@ def stack(
             raise _uneven(steps)
         places = _even_places(heights)
     step = (positions[-1] - positions[0]) / ((len(positions) if places is None else len(places)) - 1)
-    warnings = _tilt_warning(step, normal) + (() if places is None else ("gaps_filled",))
-    return Stack(order, plane_affine(orientation, spacing_mm, positions[0], step), warnings, places)
+    affine = plane_affine(orientation, spacing_mm, positions[0], step)
+    warnings = ("gantry_tilt",) * is_tilted(affine) + ("gaps_filled",) * (places is not None)
+    return Stack(order, affine, warnings, places)
 
 
-def _tilt_warning(step: Array, normal: Array) -> tuple[str, ...]:
-    shift = step - (step @ normal) * normal
-    return ("gantry_tilt",) if np.linalg.norm(shift) > TILT * np.linalg.norm(step) else ()
+def is_tilted(affine: Affine) -> bool:
+    """Whether the third voxel axis leans from the normal of the first two by more than 0.6 degrees."""
+    normal, step = np.cross(affine[:3, 0], affine[:3, 1]), affine[:3, 2]
+    upright = normal * (step @ normal) / (normal @ normal)
+    return bool(np.linalg.norm(step - upright) > TILT * np.linalg.norm(step))
 
 
 def _even(steps: Array) -> bool:

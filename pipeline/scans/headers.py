@@ -30,6 +30,7 @@ KEYWORDS = (
         "ImageType",
         "SOPClassUID",
         "SOPInstanceUID",
+        "ComplexImageComponent",
         "StudyDate",
         "SeriesDate",
         "AcquisitionDate",
@@ -47,21 +48,17 @@ KEYWORDS = (
     *("ModalityLUTSequence", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor"),
     *("BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
     *("BluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+    "RealWorldValueMappingSequence",
 )
 """What is read of a header; everything else is skipped unread."""
 
 PRIVATE_TAGS = (
-    0x00190010,
-    0x0019100C,
-    0x00290010,
-    0x00290011,
-    0x00291010,
-    0x00291110,
-    0x0019100A,
-    0x00430010,
-    0x00431039,
+    *(0x00190010, 0x0019100A, 0x0019100C, 0x0019100E, 0x00290010, 0x00290011, 0x00291010, 0x00291110),  # Siemens
+    *(0x001910BB, 0x001910BC, 0x001910BD, 0x00430010, 0x0043102F, 0x00431039),  # GE
+    *(0x20010010, 0x20011003, 0x20050010, 0x200510B0, 0x200510B1, 0x200510B2),  # Philips
+    *(0x00650010, 0x00651009, 0x00651037, 0x00651050, 0x00651051),  # UIH
 )
-"""Siemens' CSA header and b-value, GE's b-value, and the blocks' owners."""
+"""Diffusion weighting, mosaics, and the owners of the blocks; see `diffusion` and `mosaic`."""
 
 WANTED = {int(tag): tag for tag in (*map(tag_of, KEYWORDS), *map(BaseTag, PRIVATE_TAGS))}
 FILE_META = {tag: BaseTag(tag) for tag in (0x00020002, 0x00020010)}
@@ -123,17 +120,18 @@ class Header:
         except ValueError:
             raise ScanError(Reason.BAD_DIMENSIONS, f"{keyword} is no whole number") from None
 
-    def private_number(self, tag: int) -> float | None:
-        """The first value of a private element as a float, None where it is absent or no number."""
+    def private_numbers(self, tag: int) -> tuple[float, ...]:
+        """The values of a private element as floats, () where it is absent, empty or no number."""
         element = self.elements.get(tag)
         value = None if element is None else element.value
         if isinstance(value, bytes):
             value = value.decode("ascii", "replace").strip(" \0")
-        words = value.split("\\") if isinstance(value, str) else value if isinstance(value, MultiValue) else [value]
+        several = isinstance(value, list | tuple | MultiValue)
+        words = value.split("\\") if isinstance(value, str) else value if several else [value]
         try:
-            return float(words[0]) if words and words[0] is not None else None
+            return tuple(float(word) for word in words)
         except (TypeError, ValueError):
-            return None
+            return ()
 
     @cached_property
     def image_type(self) -> tuple[str, ...]:

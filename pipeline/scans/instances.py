@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pydicom.uid import UID
 
 from pipeline.domain import Reason, ScanError
+from pipeline.scans.diffusion import b_value_of, direction_of
 from pipeline.scans.headers import Header
 from pipeline.scans.values import text_in
 
@@ -24,6 +25,12 @@ SLICE_MODALITIES = frozenset({"CT", "MR", "PT"})
 
 DIRECTORY = "1.2.840.10008.1.3.10"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+GE_COMPONENTS = {0.0: "MAGNITUDE", 1.0: "PHASE", 2.0: "REAL", 3.0: "IMAGINARY"}
+"""What GE's raw data type (0043,102F) stands for."""
+
+MOSAICS = frozenset({"MOSAIC", "VFRAME"})
+"""Values of ImageType by which Siemens and United Imaging mark a mosaic."""
 
 HUMAN = re.compile(r"homo|human", re.IGNORECASE)
 
@@ -107,8 +114,13 @@ class Instance:
 
     @property
     def is_whole(self) -> bool:
-        """Whether this one file holds many slices: multi-frame, or a Siemens mosaic."""
-        return self.frames > 1 or "MOSAIC" in self.image_type
+        """Whether this one file holds many slices: multi-frame, or a mosaic."""
+        return self.frames > 1 or self.is_mosaic
+
+    @property
+    def is_mosaic(self) -> bool:
+        """Whether the slices of a volume lie as tiles in one picture (Siemens, United Imaging)."""
+        return self.frames == 1 and not MOSAICS.isdisjoint(self.image_type)
 
     @property
     def is_single(self) -> bool:
@@ -181,16 +193,19 @@ def plane_of(header: Header) -> Plane:
         place_of(header),
         traits=(
             ("type", "/".join(header.image_type[2:])),
+            ("origin", "/".join(header.image_type[:2])),
             ("echo", short(header.number("EchoTime")) or header.text("EchoNumbers")),
             ("inversion", short(header.number("InversionTime"))),
-            ("b", short(_b_value(header))),
-            ("direction", ",".join(f"{x:.3f}" for x in header.numbers("DiffusionGradientOrientation"))),
+            ("component", _component(header)),
+            ("b", short(b_value_of(header))),
+            ("direction", direction_of(header)),
             ("acquisition", header.text("AcquisitionNumber")),
         ),
         moments=(
             ("phase", header.number("TemporalPositionIdentifier")),
             ("delay", header.number("NominalCardiacTriggerDelayTime")),
             ("trigger", header.number("TriggerTime")),
+            ("acquisition", header.number("AcquisitionNumber")),
             ("time", _seconds(header.text("AcquisitionTime"))),
             ("content", _seconds(header.text("ContentTime"))),
             ("instance", header.number("InstanceNumber")),
@@ -237,15 +252,13 @@ def _age(header: Header, acquired: str) -> float | None:
     return None
 
 
-def _b_value(header: Header) -> float | None:
-    """The diffusion weighting in s/mm^2: the standard's element, Siemens' (0019,100C), or GE's (0043,1039)."""
-    value = header.number("DiffusionBValue")
-    if value is None and "SIEMENS" in header.text("Manufacturer").upper():
-        value = header.private_number(0x0019100C)
-    if value is None and header.text("Manufacturer").upper().startswith("GE"):
-        value = header.private_number(0x00431039)
-        value = value % 1e5 if value is not None else None  # GE adds 10^9 to mark it
-    return value
+def _component(header: Header) -> str:
+    """Which part of the complex signal it shows: the standard's ComplexImageComponent, or GE's (0043,102F)."""
+    component = header.text("ComplexImageComponent").upper()
+    number = header.private_numbers(0x0043102F)
+    if not component and number and header.text("Manufacturer").upper().startswith("GE"):
+        component = GE_COMPONENTS.get(number[0], "")
+    return component
 
 
 def _seconds(time: str) -> float | None:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from pipeline.domain import Affine, ReadRules, Reason, Scan, ScanError, Volume, Voxels
 from pipeline.scans.boundary import check_inflation, check_voxels
-from pipeline.scans.geometry import to_closest_ras
+from pipeline.scans.geometry import is_tilted, to_closest_ras
 from pipeline.scans.select import check_slices
 from pipeline.scans.sniff import first_bytes, is_gzip
+from pipeline.scans.straighten import straighten
 
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 HEADER_BYTES = 540
@@ -123,6 +124,11 @@ def read_nifti(scan: Scan, rules: ReadRules) -> Volume:
         warnings += ("assumed_ras",)
     if voxels.min() == voxels.max():
         warnings += ("blank",)
+    if is_tilted(affine):
+        warnings += ("gantry_tilt",)
+        if rules.straighten_tilt:
+            slices, affine = straighten(voxels.transpose(2, 1, 0), affine, rules.max_voxels)
+            voxels, warnings = slices.transpose(2, 1, 0), (*warnings, "tilt_straightened")
     turned, affine, code = to_closest_ras(voxels, affine)
     return Volume(turned, affine, "a.u.", code, (*scan.warnings, *warnings))
 

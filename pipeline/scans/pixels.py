@@ -1,5 +1,6 @@
 """How a DICOM file stores its pixels, and what the values mean: signs, padding, colour, rescale."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite, nan
@@ -7,19 +8,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, convert_color_space
 
 from pipeline.domain import Reason, ScanError, Voxels
 from pipeline.scans.boundary import check_voxels
-from pipeline.scans.headers import Header
+from pipeline.scans.headers import Header, text_in
 
 Stored = NDArray[Any]
 """One frame as stored, native byte order: [row, column], or [row, column, 3] in colour."""
+
+SIGNAL_MODALITIES = ("MR", "PT", "NM")
+"""Modalities of which a stored 0 means that there was no signal."""
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 RGB_CODECS = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 """Transfer syntaxes whose decoder gives RGB already."""
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+
+UCUM = {"[hnsf'U]": "HU", "{SUVbw}g/ml": "SUVBW", "Bq/ml": "BQML"}
+"""Codes of units (PS3.16 CID 83, CID 84) -> the words of RescaleType and Units."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,10 @@ def clean_bits(values: Stored, form: PixelFormat) -> Stored:
 
 
 def padding(header: Header, form: PixelFormat, values: Stored) -> NDArray[np.bool_] | None:
-    """Where the scanner filled in pixels that show nothing (PixelPaddingValue); None for nowhere."""
+    """Where the scanner filled in pixels that show nothing (PixelPaddingValue); None for nowhere.
+
+    Zeros of MR, PET and SPECT are no such pixels, though they be declared: they stand for no signal, as others do.
+    """
     first = header.number("PixelPaddingValue")
     if first is None or form.samples != 1 or form.floating:
         return None
@@ -114,6 +125,8 @@ def padding(header: Header, form: PixelFormat, values: Stored) -> NDArray[np.boo
     bounds = np.array([first, first if last is None else last]).astype(np.int64)
     # the same bits may be written as a signed or as an unsigned number; bring them to the pixels' own type
     low, high = sorted(clean_bits(bounds.astype(form.dtype), form).tolist())
+    if low == high == 0 and header.text("Modality").upper() in SIGNAL_MODALITIES:
+        return None
     mask: NDArray[np.bool_] = values == low if low == high else (values >= low) & (values <= high)
     return mask if mask.any() else None
 
@@ -146,6 +159,19 @@ def rescale_of(slope_word: str, intercept_word: str) -> tuple[float, float] | No
     if slope == 0 or not (isfinite(slope) and isfinite(intercept)):
         raise ScanError(Reason.BAD_RESCALE, "RescaleSlope and RescaleIntercept must be finite numbers, the slope not 0")
     return slope, intercept
+
+
+def real_world_map(maps: Sequence[Dataset] | None) -> tuple[str, str, str]:
+    """(slope, intercept, unit) of a file's one linear real-world value map as written; empty where it has none.
+
+    Real-world values (PS3.3 C.7.6.16.2.11) come next to the rescale, not after it: only a file without rescale needs
+    them. Of several maps none is chosen.
+    """
+    if not maps or len(maps) > 1 or "RealWorldValueSlope" not in maps[0]:
+        return "", "", ""
+    code = text_in((maps[0].get("MeasurementUnitsCodeSequence") or [Dataset()])[0], "CodeValue")
+    words = text_in(maps[0], "RealWorldValueSlope"), text_in(maps[0], "RealWorldValueIntercept")
+    return *words, UCUM.get(code, code.upper())
 
 
 def to_unit(

@@ -1,6 +1,7 @@
 """Which slices of a series belong to one volume: by geometry, echo, b-value, phase. Headers only, no files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -102,8 +103,15 @@ def _split_all(
 
 
 def _trait_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
+    """Labels by value; none unless slices at one place differ in it.
+
+    None either where each place has equally many slices, but of other values: those tell packages of slices apart
+    (acquisition numbers) or wander a little (echo times), and would cut volumes into pieces.
+    """
     values = [[dict(plane.traits).get(name, "") for plane in place] for place in places]
     if all(len(set(here)) == 1 for here in values):
+        return {}
+    if len({len(here) for here in values}) == 1 and any(sorted(here) != sorted(values[0]) for here in values):
         return {}
     return {
         id(p): f"{name}={v}"
@@ -113,19 +121,40 @@ def _trait_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
 
 
 def _moment_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
-    """Labels t0, t1, ... by the order at each place; none unless each place has equally many, distinct times."""
-    count = len(places[0])
-    labels: dict[int, str] = {}
-    for place in places:
-        times = [dict(plane.moments).get(name) for plane in place]
-        known = [time for time in times if time is not None]
-        if len(place) != count or len(set(known)) != count:
-            return {}
-        if name == "instance" and place[0].n_moments != count:
-            return {}  # instance numbers alone are no proof of several time points
-        ranks = {time: rank for rank, time in enumerate(sorted(known))}
-        labels.update({id(plane): f"t{ranks[time]}" for plane, time in zip(place, known, strict=True)})
+    """Labels by the order of the times at each place: t0, t1, ..., or phase=0, phase=1, ... if others must follow.
+
+    None unless each place has equally many times, and each of them equally often: once for t0, t1, ...
+    """
+    times = [[dict(plane.moments).get(name) for plane in place] for place in places]
+    how_often = [Counter(time for time in here if time is not None) for here in times]
+    count, distinct = len(places[0]), len(how_often[0])
+    if distinct < 2 or any(len(here) != count for here in times):
+        return {}
+    if any(len(each) != distinct or set(each.values()) != {count / distinct} for each in how_often):
+        return {}
+    if name == "instance" and places[0][0].n_moments != count and not _counts_volumes(how_often):
+        return {}
+    prefix = "t" if distinct == count else f"{name}="
+    labels = {}
+    for place, here, each in zip(places, times, how_often, strict=True):
+        ranks = {time: rank for rank, time in enumerate(sorted(each))}
+        labels.update(
+            {id(plane): f"{prefix}{ranks[time]}" for plane, time in zip(place, here, strict=True) if time is not None}
+        )
     return labels
+
+
+def _counts_volumes(instances: Sequence[Iterable[float]]) -> bool:
+    """Whether the instance numbers of each place show by themselves that slices were taken again and again.
+
+    They do if they run through all places before they come back to the first, or through all times of a place before
+    they go on to the next. At a single place they prove nothing.
+    """
+    numbers = np.array([sorted(here) for here in instances])
+    volume_by_volume = bool((numbers.max(axis=0)[:-1] < numbers.min(axis=0)[1:]).all())
+    places = numbers[np.argsort(numbers[:, 0])]
+    place_by_place = bool((places[:-1, -1] < places[1:, 0]).all())
+    return len(numbers) > 1 and (volume_by_volume or place_by_place)
 
 
 def _alike(a: Plane, b: Plane) -> bool:

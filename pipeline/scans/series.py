@@ -15,6 +15,9 @@ from pipeline.scans.separate import volumes_of
 Fingerprint = Callable[[Path], str]
 """Gives equal texts for files with equal pixels."""
 
+WHOLE_TRAITS = ("type", "echo", "inversion", "component")
+"""What names the volumes of a series that has one file a volume, besides their order."""
+
 
 @dataclass(slots=True)
 class Found:
@@ -87,7 +90,7 @@ def _assemble_slices(slices: list[Instance], aliases: dict[str, list[Path]], fou
     strays += oriented
     for stray in strays:
         found.skipped.extend((path, "localizer") for path in (stray.path, *aliases[stray.sop_uid]))
-    for name, volume in volumes.items():
+    for name, volume in sorted(volumes.items(), key=lambda item: min(one.order for one in item[1])):
         if len({one.frame_of_reference for one in volume} - {""}) > 1:
             raise ScanError(Reason.MIXED_GEOMETRY, "slices of one series name different frames of reference")
         label = ";".join(filter(None, ("slices" if prefixed else "", name)))
@@ -130,7 +133,21 @@ def _check_copies(copies: list[Instance], fingerprint: Fingerprint) -> None:
 
 
 def _whole_names(wholes: Sequence[Instance]) -> dict[str, Instance]:
-    """Files that are volumes of their own: "" for one, "t0", "t1", ... in their order, else named by their UID."""
+    """Files that are volumes of their own, by what tells them apart: echo or image type, then "t0", "t1", ..."""
+    kinds: dict[str, list[Instance]] = defaultdict(list)
+    differing = [name for name in WHOLE_TRAITS if len({dict(one.plane.traits).get(name) for one in wholes}) > 1]
+    for one in wholes:
+        traits = dict(one.plane.traits)
+        kinds[";".join(f"{name}={traits.get(name, '')}" for name in differing)].append(one)
+    return {
+        ";".join(filter(None, (kind, name))): one
+        for kind, members in kinds.items()
+        for name, one in _in_time(members).items()
+    }
+
+
+def _in_time(wholes: Sequence[Instance]) -> dict[str, Instance]:
+    """No name for one file, "t0", "t1", ... in their order for several; by their UID where none is known."""
     if len(wholes) == 1:
         return {"": wholes[0]}
     if len({one.order for one in wholes}) == len(wholes):

@@ -84,6 +84,7 @@ def test_lossless_codecs_are_bit_for_bit(tmp_path, syntax, dtype, bits):
         ("51", lambda v: imagecodecs.jpeg8_encode(v, level=95, bitspersample=12), 60),
         ("81", lambda v: imagecodecs.jpegls_encode(v, level=3), 3),
         ("91", lambda v: imagecodecs.jpeg2k_encode(v, level=60, codecformat="j2k"), 8),
+        ("203", lambda v: imagecodecs.htj2k_encode(v, level=0.01, reversible=False), 8),
     ],
 )
 def test_lossy_codecs_stay_within_their_bound(tmp_path, syntax, encode, bound):

@@ -43,8 +43,10 @@ def drop_number(ds, k):
         drop_number,
         lambda ds, k: setattr(ds, "InstanceNumber", 1),
         lambda ds, k: setattr(ds, "SliceThickness", "7"),
+        lambda ds, k: delattr(ds, "FrameOfReferenceUID"),
+        lambda ds, k: k % 2 and delattr(ds, "FrameOfReferenceUID"),
     ],
-    ids=["plain", "scrambled", "missing", "equal", "thickness"],
+    ids=["plain", "scrambled", "missing", "equal", "thickness", "no frame of reference", "named by half"],
 )
 def test_order_and_spacing_come_from_positions_alone(tmp_path, change):
     truth = read_volume(series(tmp_path / "truth"))
@@ -192,6 +194,18 @@ def test_padding_takes_the_smallest_true_value(tmp_path, declared, signed):
     assert np.isfinite(volume.voxels).all()
 
 
+@pytest.mark.parametrize(("modality", "smallest"), [("MR", 0), ("CT", 105)])
+def test_zero_is_padding_except_where_it_means_no_signal(tmp_path, modality, smallest):
+    def change(ds, k):
+        stored = pixels()[k]
+        stored[0, :5] = 0
+        put_pixels(ds, stored)
+        ds.PixelPaddingValue, ds.Modality, ds.RescaleIntercept = 0, modality, "0"
+        ds["PixelPaddingValue"].VR = "US"
+
+    assert stack_of(tmp_path, change).voxels.min() == smallest
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
 def test_monochrome1_is_turned_around_its_stored_bits(tmp_path, dtype):
     def dx(name, stored, photometric):
@@ -227,6 +241,8 @@ def test_colour_is_read_as_rgb(tmp_path):
     red = np.zeros((4, 6, 3), np.uint8)
     red[:] = (76, 85, 255)
     np.testing.assert_allclose(colour(tmp_path, "YBR_FULL", red), np.broadcast_to([254, 0, 0], (4, 6, 3)), atol=1)
+    planes = colour(tmp_path, "YBR_FULL", red.transpose(2, 0, 1).copy(), planar=1)
+    np.testing.assert_allclose(planes, np.broadcast_to([254, 0, 0], (4, 6, 3)), atol=1)
     half = np.tile(np.array([76, 76, 85, 255], np.uint8), 12)
     np.testing.assert_allclose(colour(tmp_path, "YBR_FULL_422", half), np.broadcast_to([254, 0, 0], (4, 6, 3)), atol=1)
 

@@ -1,4 +1,4 @@
-"""Multi-frame files: each frame in its place and unit, several volumes kept apart; mosaics cut into slices."""
+"""Multi-frame files: each frame in its place and unit, several volumes kept apart."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from pydicom.sequence import Sequence
 from pydicom.uid import EnhancedMRImageStorage
 
 from pipeline.domain import ScanError
-from pipeline.scans.enhanced import tiles_of, unpack
 from pipeline.scans.find import find_scans, read_volume
 from tests.scans.phantoms import AXIAL, ORIGIN, SPACING, STEP, dicom, pixels, series, write
 
@@ -69,7 +68,25 @@ def phases(group, k):
     group.FrameContentSequence = item(TemporalPositionIndex=k // 3 + 1)
 
 
-@pytest.mark.parametrize(("frame", "names"), [(echoes, {"echo=10", "echo=20"}), (phases, {"t0", "t1"})])
+def labels(group, k):
+    group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k % 3]
+    group.MRArterialSpinLabelingSequence = item(ASLContext=["CONTROL", "LABEL"][k // 3])
+
+
+def private_dimension(group, k):
+    group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k % 3]
+    group.FrameContentSequence = item(DimensionIndexValues=[k // 3 + 1, k % 3 + 1, 2 - k // 3])
+
+
+@pytest.mark.parametrize(
+    ("frame", "names"),
+    [
+        (echoes, {"echo=10", "echo=20"}),
+        (phases, {"t0", "t1"}),
+        (labels, {"label=CONTROL", "label=LABEL"}),
+        (private_dimension, {"t0", "t1"}),
+    ],
+)
 def test_several_volumes_in_one_file_are_several_scans(tmp_path, frame, names):
     path = enhanced(tmp_path / "a.dcm", frame=frame)
     scans, _ = find_scans(path)
@@ -80,6 +97,52 @@ def test_several_volumes_in_one_file_are_several_scans(tmp_path, frame, names):
     np.testing.assert_array_equal(seen[min(names)].voxels[-1, -1], first - 1024.0)
     with pytest.raises(ScanError, match="ambiguous_volume"):
         read_volume(path)
+
+
+def one_frame_each(folder, places):
+    """As many files of one frame as places, numbered in that order."""
+    for k, place in enumerate(places):
+
+        def change(ds, k=k, place=place):
+            ds.PixelData, ds.InstanceNumber = pixels()[k].tobytes(), k + 1
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{k}"
+            group = ds.PerFrameFunctionalGroupsSequence[0]
+            group.PlanePositionSequence[0].ImagePositionPatient = [*ORIGIN[:2], ORIGIN[2] + STEP * place]
+
+        enhanced(folder / f"{k}.dcm", change, frames=1)
+    return folder
+
+
+def test_files_of_one_frame_each_are_slices_of_one_volume(tmp_path):
+    single, truth = read_volume(one_frame_each(tmp_path / "many", range(6))), read_volume(series(tmp_path / "truth"))
+    np.testing.assert_array_equal(single.voxels, truth.voxels)
+    np.testing.assert_allclose(single.affine, truth.affine, atol=1e-9)
+
+
+def test_files_of_one_frame_each_are_several_volumes_if_their_numbers_say_so(tmp_path):
+    scans, _ = find_scans(one_frame_each(tmp_path, [0, 1, 2, 0, 1, 2]))
+    assert [scan.group for scan in scans] == ["t0", "t1"]
+    assert read_volume(scans[1]).voxels.min() == pixels()[3].min() - 1024.0
+
+
+def test_a_frames_real_world_value_map_counts_without_a_transformation(tmp_path):
+    def frame(group, k):
+        world = item(RealWorldValueSlope=2.0, RealWorldValueIntercept=5.0)
+        group.RealWorldValueMappingSequence = world
+        if k == 0:
+            group.PixelValueTransformationSequence[0].RescaleSlope = 3
+        else:
+            del group.PixelValueTransformationSequence
+
+    with pytest.raises(ScanError, match="mixed_units"):
+        read_volume(enhanced(tmp_path / "mixed.dcm", frame=frame))
+    volume = read_volume(enhanced(tmp_path / "a.dcm", frame=lambda group, k: frame(group, 1)))
+    np.testing.assert_array_equal(volume.voxels[::-1, ::-1].transpose(2, 1, 0), pixels() * 2.0 + 5)
+
+
+def test_breast_tomosynthesis_is_a_volume_not_a_picture(tmp_path):
+    volume = read_volume(enhanced(tmp_path / "a.dcm", lambda ds: setattr(ds, "Modality", "MG")))
+    assert (volume.shape, volume.spacing_mm[2]) == ((10, 8, 6), STEP)
 
 
 def test_several_files_of_one_series_are_numbered_in_their_order(tmp_path):
@@ -109,20 +172,3 @@ def test_several_files_of_one_series_are_numbered_in_their_order(tmp_path):
 def test_frames_that_cannot_be_trusted_are_refused(tmp_path, change, reason):
     with pytest.raises(ScanError, match=reason):
         read_volume(enhanced(tmp_path / "a.dcm", change))
-
-
-def test_a_mosaic_is_cut_row_by_row():
-    picture = np.arange(36, dtype=np.float32).reshape(6, 6)
-    slices = unpack(picture, 3)
-    assert slices.shape == (3, 3, 3)
-    np.testing.assert_array_equal(slices[1], picture[:3, 3:])
-    np.testing.assert_array_equal(slices[2], picture[3:, :3])
-    assert [tiles_of(count) for count in (1, 4, 5, 35)] == [1, 2, 3, 6]
-    with pytest.raises(ScanError, match="bad_dimensions: a mosaic of 5 slices"):
-        unpack(picture[:5], 5)
-
-
-def test_a_mosaic_without_its_description_is_refused(tmp_path):
-    folder = series(tmp_path, lambda ds, k: setattr(ds, "ImageType", ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), slices=1)
-    with pytest.raises(ScanError, match="no_geometry: the mosaic does not say"):
-        read_volume(folder)

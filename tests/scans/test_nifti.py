@@ -229,8 +229,9 @@ def test_time_volumes_of_a_gzip_and_five_dimensions(tmp_path):
     voxels = np.random.default_rng(0).integers(0, 99, (3, 4, 5, 3)).astype(np.int16)
     nifti(tmp_path / "a.nii.gz", voxels)
     scans, _ = find_scans(tmp_path)
-    for scan in scans:
-        np.testing.assert_array_equal(read_volume(scan).voxels, voxels[..., int(scan.group[1:])])
+    assert [scan.group for scan in scans] == ["t0", "t1", "t2"]
+    for time, scan in enumerate(scans):
+        np.testing.assert_array_equal(read_volume(scan).voxels, voxels[..., time])
     with pytest.raises(ScanError, match=r"4d: 5 dimensions"):
         read_volume(nifti(tmp_path / "b.nii", np.zeros((2, 2, 2, 2, 3), np.int16)))
 
