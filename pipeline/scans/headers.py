@@ -1,7 +1,7 @@
 """One DICOM file's header: the few elements that matter, checked, without its pixels."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -50,6 +50,7 @@ KEYWORDS = (
     *("PixelPaddingRangeLimit", "BurnedInAnnotation", "RescaleIntercept", "RescaleSlope", "RescaleType", "Units"),
     *("ModalityLUTSequence", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor"),
     *("BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
+    *("Laterality", "ImageLaterality", "ViewPosition", "QualityControlImage", "PatientSpeciesCodeSequence"),
     *("BluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 """What is read of a header; everything else is skipped unread."""
@@ -205,7 +206,7 @@ def read_header(path: Path, extra: Iterable[str] = ()) -> Header:
             source = BytesIO(inflate(file, deflated_at, MAX_HEADER))
             file_meta, elements = (
                 elements.file_meta,
-                read_dataset(source, False, True, stop_when=_at_pixels, specific_tags=tags),
+                read_dataset(source, False, True, stop_when=_until_pixels(), specific_tags=tags),
             )
             elements.file_meta = file_meta
         complete = deflated_at > 0 or source.tell() <= size  # a skipped element may end beyond the file
@@ -214,20 +215,36 @@ def read_header(path: Path, extra: Iterable[str] = ()) -> Header:
 
 
 def inflate(file: BinaryIO, offset: int, limit: int) -> bytes:
-    """At most `limit` bytes of a raw deflate stream (PS3.5 A.5) that begins at `offset`."""
+    """At most `limit` bytes of a raw deflate stream (PS3.5 A.5) that begins at `offset`.
+
+    Raises:
+        ScanError: malformed.
+    """
     file.seek(offset)
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
     parts: list[bytes] = []
     left = limit
     while left > 0 and not engine.eof and (chunk := engine.unconsumed_tail or file.read(2**20)):
-        part = engine.decompress(chunk, min(left, 2**22))
+        try:
+            part = engine.decompress(chunk, min(left, 2**22))
+        except zlib.error:
+            raise ScanError(Reason.MALFORMED, "the deflated data set can't be inflated") from None
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
 
 
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 - pydicom's signature
-    return int(tag) in PIXEL_TAGS
+def _until_pixels() -> Callable[[BaseTag, str | None, int], bool]:
+    """Tells pydicom to stop at the pixels, and refuses an element that comes twice: it would keep the last, unsaid."""
+    seen: set[BaseTag] = set()
+
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 - pydicom's signature
+        if tag in seen and len(seen) > 1:  # for the first element pydicom may ask twice
+            raise ScanError(Reason.MALFORMED, f"element {tag} comes twice")
+        seen.add(tag)
+        return tag in PIXEL_TAGS
+
+    return at_pixels
 
 
 def _preamble(file: BinaryIO, size: int) -> bytes:
@@ -252,7 +269,7 @@ def _elements(file: BinaryIO, tags: list[BaseTag | int]) -> Dataset:
         file.seek(body)
         return elements
     file.seek(0)
-    return read_partial(file, stop_when=_at_pixels, specific_tags=tags)
+    return read_partial(file, stop_when=_until_pixels(), specific_tags=tags)
 
 
 def _pixel_element(source: BinaryIO, syntax: UID) -> tuple[int, int, int]:

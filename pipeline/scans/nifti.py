@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.domain import Affine, ReadRules, Reason, Scan, ScanError, Volume, Voxels
 from pipeline.scans.boundary import check_inflation, check_voxels
+from pipeline.scans.extensions import check_extensions
 from pipeline.scans.geometry import to_closest_ras
 from pipeline.scans.select import check_slices
 from pipeline.scans.sniff import first_bytes, is_gzip
@@ -88,7 +89,10 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise ScanError(Reason.UNSUPPORTED_PIXELS, f"voxels of type {dtype.name} aren't supported; expected numbers")
     single = start[344:347] == b"n+1" or start[4:7] == b"n+2"
-    offset = _offset(header, len(header.structarr.tobytes()) if single else 0)
+    header_bytes = len(header.structarr.tobytes())
+    offset = _offset(header, header_bytes if single else 0)
+    if single:
+        check_extensions(start, header_bytes, offset, "big" if header.endianness == ">" else "little")
     opened = NiftiHeader(header, path if single else _pair(path), shape, times, offset, analyze)
     _check_size(opened)
     return opened
