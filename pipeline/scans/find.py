@@ -16,6 +16,9 @@ from pipeline.scans.select import check_accepted
 from pipeline.scans.series import Found, assemble, scan_id_of
 from pipeline.scans.sniff import kind_of
 
+ANISOTROPY = 10.0
+"""Voxels that are more than so many times as long as wide give the warning `anisotropy`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -98,7 +101,7 @@ def read_volume(path_or_scan: str | Path | Scan, rules: ReadRules = ReadRules())
             from pipeline.scans.image import read_picture
 
             volume = read_picture(scan, rules)
-    return volume.with_warnings(*scan.warnings)
+    return volume.with_warnings(*scan.warnings, *_shape_warnings(volume))
 
 
 def read_identity(scan: Scan) -> Identity:
@@ -119,6 +122,11 @@ def relative_path(path: Path, root: Path) -> str:
     if path == root:
         return path.name if path.is_file() else "."
     return path.relative_to(root).as_posix()
+
+
+def _shape_warnings(volume: Volume) -> tuple[str, ...]:
+    uneven = min(volume.shape) > 1 and max(volume.spacing_mm) > ANISOTROPY * min(volume.spacing_mm)
+    return ("anisotropy",) if uneven else ()
 
 
 def _only_scan(path: Path) -> Scan:
