@@ -87,6 +87,13 @@ def sof3(values: np.ndarray) -> bytes:
     return imagecodecs.ljpeg_encode(values, bitspersample=12)
 
 
+def tall(values: np.ndarray) -> bytes:
+    """HTJ2K whose header lies about its rows: decoding it takes many seconds."""
+    encoded = imagecodecs.htj2k_encode(values)
+    at = encoded.index(b"\xff\x4f\xff\x51") + 12
+    return encoded[:at] + (3 * 2**20 + 48).to_bytes(4, "big") + encoded[at + 4 :]
+
+
 LOSSLESS_JPEG = [compressed(JPEG + number, sof3) for number in ("57", "70")]
 BASELINE = compressed(JPEG + "50", lambda v: imagecodecs.jpeg8_encode(v, level=95), 8, within=8)
 EXTENDED = compressed(JPEG + "51", lambda v: imagecodecs.jpeg8_encode(v, level=95, bitspersample=12), within=60)
@@ -172,4 +179,5 @@ CASES = (
         compressed(JPEG + "90", j2k, stored=smooth(12)[:-1]),
         compressed(JPEG + "80", imagecodecs.jpegls_encode, stored=smooth(12)[:, 1:]),
     ),
+    case("C10", "a stream that claims 3,145,776 rows", reject("dims_mismatch"), compressed(JPEG + "201", tall)),
 )  # fmt: skip

@@ -71,7 +71,7 @@ def check_invariants(case: Case, build: int, folder: Path) -> Observed:
         assert CANARY not in text
         assert str(folder) not in text
         for volume in one.volumes:
-            _check_sound(volume)
+            check_sound(volume)
     return seen["case"]
 
 
@@ -139,7 +139,8 @@ def _check_accounted(found: Survey, files: set[Path]) -> None:
     assert told == files
 
 
-def _check_sound(volume: Volume) -> None:
+def check_sound(volume: Volume) -> None:
+    """A Volume is finite, float32, and its axes run to Right, Anterior, Superior."""
     assert volume.voxels.dtype == np.dtype("=f4")
     assert np.isfinite(volume.voxels).all()
     assert np.isfinite(volume.affine).all()
@@ -157,22 +158,22 @@ def _listing(folder: Path) -> dict[Path, tuple[int, int, int]]:
 def _watched() -> Iterator[list[str]]:
     """A list that fills with what a reader must not do; time and memory are checked at the end."""
     misdeeds: list[str] = []
-    start, base = time.monotonic(), _memory_kb(reset=True)
+    start, base = time.monotonic(), memory_kb(reset=True)
     with _auditing(misdeeds):
         yield misdeeds
     assert time.monotonic() - start < TIME_LIMIT_S
-    assert _memory_kb() - base < MEMORY_LIMIT_KB
+    assert memory_kb() - base < MEMORY_LIMIT_KB
 
 
-def _memory_kb(reset: bool = False) -> int:
-    """The most memory that this process has had since the last reset (Linux; elsewhere nothing is measured)."""
-    status = Path("/proc/self/status")
+def memory_kb(process: str = "self", reset: bool = False) -> int:
+    """The most memory that a process has had since the last reset (Linux; elsewhere nothing is measured)."""
+    status = Path("/proc", process, "status")
     if not status.exists():
         return 0
     if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1])
+        Path("/proc", process, "clear_refs").write_text("5")
+    sizes = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(sizes[0]) if sizes else 0
 
 
 _LISTENERS: list[list[str]] = []

@@ -1,0 +1,166 @@
+"""Random damage: `python -m tests.bad_input.fuzz N` finds and reads N mutants of good files, always the same ones.
+
+Each ends as a Volume, a refusal or skipped. Anything else fails, and the number of the mutant says how to see it again:
+`python -m tests.bad_input.fuzz --only NUMBER` reads it in this process and keeps the file.
+"""
+
+import argparse
+import random
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pipeline.domain import ScanError
+from pipeline.scans.find import read_volume, survey
+from pipeline.scans.isolated import run_isolated
+from tests.bad_input.invariants import check_sound, memory_kb
+from tests.bad_input.phantoms import CANARY
+from tests.bad_input.seeds import seed_files
+
+TIME_LIMIT_S = 10.0
+MEMORY_LIMIT_KB = 2**20
+HEADER_BYTES = 2048
+"""Half of all damage is done here, however long the file is."""
+
+EXTREMES = (
+    b"\0",
+    b"\xff",
+    b"\x80",
+    b"\0\0",
+    b"\xff\xff",
+    b"\xff\x7f",
+    b"\0\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+)
+
+Seeds = dict[str, tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What became of a mutant: "volume", "skipped" or a reason for each scan in it; the memory that it took."""
+
+    outcomes: tuple[str, ...]
+    memory_kb: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Outcome -> how often; what failed, in words; the longest time and the most memory that a mutant took."""
+
+    outcomes: Counter[str]
+    failures: list[str]
+    seconds: float
+    memory_kb: int
+
+
+def mutant(seeds: Seeds, number: int) -> tuple[str, bytes]:
+    """File name and bytes of a mutant."""
+    names = sorted(seeds)
+    name, raw = seeds[names[number % len(names)]]
+    rng, damaged = random.Random(number), bytearray(raw)
+    for _ in range(rng.choice((1, 1, 2, 4, 16))):
+        at = rng.randrange(max(1, len(damaged) if rng.random() < 0.5 else min(len(damaged), HEADER_BYTES)))
+        _damage(damaged, at, rng)
+    return f"{number}{''.join(Path(name).suffixes)}", bytes(damaged)
+
+
+def _damage(raw: bytearray, at: int, rng: random.Random) -> None:
+    """Damage the bytes at one place."""
+    run = rng.choice((1, 2, 4, 8, 100))
+    match rng.choice(("flip", "flip", "byte", "byte", "extreme", "extreme", "drop", "repeat", "cut")):
+        case "flip":
+            raw[at : at + 1] = bytes(byte ^ 1 << rng.randrange(8) for byte in raw[at : at + 1])
+        case "byte":
+            raw[at : at + 1] = bytes([rng.randrange(256)])
+        case "extreme":
+            extreme = rng.choice(EXTREMES)
+            raw[at : at + len(extreme)] = extreme
+        case "drop":
+            del raw[at : at + run]
+        case "repeat":
+            raw[at:at] = raw[at : at + run]
+        case "cut" if rng.random() < 0.3:
+            del raw[at:]
+
+
+def read_mutant(seeds: Seeds, number: int) -> Read:
+    """Find and read a mutant as any file of a user's.
+
+    Raises:
+        Exception: Whatever the reader raises that is no refusal, and what a failed check does.
+    """
+    name, raw = mutant(seeds, number)
+    with TemporaryDirectory() as folder:
+        (Path(folder) / name).write_bytes(raw)
+        base = memory_kb(reset=True)
+        found = survey(Path(folder))
+        outcomes = ["skipped" for _ in found.skipped] + [one.reason.value for one in found.rejections]
+        said = [one.detail for one in found.rejections] + [note for _, note in found.skipped]
+        for scan in found.scans:
+            try:
+                check_sound(read_volume(scan))
+                outcomes.append("volume")
+            except ScanError as error:
+                outcomes.append(error.reason.value)
+                said.append(error.detail)
+        if not outcomes or CANARY in "".join(said) or folder in "".join(said):
+            raise ValueError("a file without an outcome, or one whose refusal says too much")
+        return Read(tuple(outcomes), max(memory_kb() - base, _children_kb()))
+
+
+def _children_kb() -> int:
+    """The most memory that one of this process's decoders has had (Linux; elsewhere nothing is measured)."""
+    pids: list[str] = []
+    for listing in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            pids += listing.read_text().split()
+    return max((memory_kb(process=pid) for pid in pids), default=0)
+
+
+def run(numbers: Iterable[int], workers: int = 2) -> Summary:
+    """Read mutants in child processes, as `score` reads scans."""
+    summary = Summary(Counter(), [], 0.0, 0)
+    seconds, memory = 0.0, 0
+    for done in run_isolated(list(numbers), partial(read_mutant, seed_files()), workers, TIME_LIMIT_S):
+        seconds = max(seconds, done.seconds)
+        if isinstance(done.result, ScanError):  # the reading process died, hung or raised what is no refusal
+            summary.failures.append(f"mutant {done.item}: {done.result}")
+            continue
+        memory = max(memory, done.result.memory_kb)
+        summary.outcomes.update(done.result.outcomes)
+        if done.result.memory_kb > MEMORY_LIMIT_KB:
+            summary.failures.append(f"mutant {done.item}: {done.result.memory_kb // 1024} MiB")
+    return Summary(summary.outcomes, sorted(summary.failures), seconds, memory)
+
+
+def main(words: list[str] | None = None) -> int:
+    """0 if every mutant ended as it may, else 1."""
+    parser = argparse.ArgumentParser(description="find and read mutants of good files")
+    parser.add_argument("count", type=int, nargs="?", default=500, help="mutants 0 to COUNT - 1")
+    parser.add_argument("--only", type=int, help="read this mutant alone, in this process, and keep its file")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args(words)
+    if options.only is not None:
+        name, raw = mutant(seed_files(), options.only)
+        Path(name).write_bytes(raw)
+        print(f"wrote {name}: {', '.join(read_mutant(seed_files(), options.only).outcomes)}")
+        return 0
+    found = run(range(options.count), options.workers)
+    for outcome, count in found.outcomes.most_common():
+        print(f"{count:8} {outcome}")
+    print(f"{options.count} mutants: longest {found.seconds:.2f} s, most memory {found.memory_kb // 1024} MiB")
+    for failure in found.failures:
+        print(failure, file=sys.stderr)
+    print(f"{len(found.failures)} failed" if found.failures else "none failed")
+    return 1 if found.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
