@@ -52,12 +52,12 @@ class Read:
 
 @dataclass(frozen=True)
 class Summary:
-    """Outcome -> how often; what failed, in words; the longest time and the most memory that a mutant took."""
+    """Outcome -> how often; what failed, in words; the slowest and the largest mutant."""
 
     outcomes: Counter[str]
     failures: list[str]
-    seconds: float
-    memory_kb: int
+    slowest: str
+    largest: str
 
 
 def mutant(seeds: Seeds, number: int) -> tuple[str, bytes]:
@@ -126,18 +126,19 @@ def _children_kb() -> int:
 
 def run(numbers: Iterable[int], workers: int = 2) -> Summary:
     """Read mutants in child processes, as `score` reads scans."""
-    summary = Summary(Counter(), [], 0.0, 0)
-    seconds, memory = 0.0, 0
+    outcomes, failures, seconds, memory = Counter[str](), [], {0: 0.0}, {0: 0}
     for done in run_isolated(list(numbers), partial(read_mutant, seed_files()), workers, TIME_LIMIT_S):
-        seconds = max(seconds, done.seconds)
+        seconds[done.item] = done.seconds
         if isinstance(done.result, ScanError):  # the reading process died, hung or raised what is no refusal
-            summary.failures.append(f"mutant {done.item}: {done.result}")
+            failures.append(f"mutant {done.item}: {done.result}")
             continue
-        memory = max(memory, done.result.memory_kb)
-        summary.outcomes.update(done.result.outcomes)
+        memory[done.item] = done.result.memory_kb
+        outcomes.update(done.result.outcomes)
         if done.result.memory_kb > MEMORY_LIMIT_KB:
-            summary.failures.append(f"mutant {done.item}: {done.result.memory_kb // 1024} MiB")
-    return Summary(summary.outcomes, sorted(summary.failures), seconds, memory)
+            failures.append(f"mutant {done.item}: {done.result.memory_kb // 1024} MiB")
+    slow, large = max(seconds, key=seconds.__getitem__), max(memory, key=memory.__getitem__)
+    slowest, largest = f"{seconds[slow]:.2f} s (mutant {slow})", f"{memory[large] // 1024} MiB (mutant {large})"
+    return Summary(outcomes, sorted(failures), slowest, largest)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -155,7 +156,7 @@ def main(words: list[str] | None = None) -> int:
     found = run(range(options.count), options.workers)
     for outcome, count in found.outcomes.most_common():
         print(f"{count:8} {outcome}")
-    print(f"{options.count} mutants: longest {found.seconds:.2f} s, most memory {found.memory_kb // 1024} MiB")
+    print(f"{options.count} mutants: the slowest took {found.slowest}, the largest {found.largest}")
     for failure in found.failures:
         print(failure, file=sys.stderr)
     print(f"{len(found.failures)} failed" if found.failures else "none failed")

@@ -49,19 +49,19 @@ def check_invariants(case: Case, build: int, folder: Path) -> Observed:
     """
     neighbours = {name: write(made(folder / name)) for name, write in NEIGHBOURS.items()}
     truths = case.builds[build](made(folder / "case"))
-    before = _listing(folder)
+    before = listing(folder)
     with case.around(folder / "case"):
         with _watched() as misdeeds:
             found = survey(folder)
         if case.between:
             case.between(folder / "case")
-        left = _listing(folder)
+        left = listing(folder)
         with _watched() as more:
             seen = {name: _observed(case, found, folder / name) for name in ("case", *neighbours)}
             if case.outcome.kind == "REJECT" and not case.between and len(seen["case"].refusals) <= 1:
                 seen["case"].said += _refused_alone(folder / "case", case)
     assert misdeeds + more == []
-    assert _listing(folder) == left
+    assert listing(folder) == left
     _check_accounted(found, set(before))
     _check_outcome(seen["case"], case.outcome, [truths] if isinstance(truths, Truth) else list(truths or ()))
     for name, truth in neighbours.items():
@@ -147,7 +147,7 @@ def check_sound(volume: Volume) -> None:
     assert (np.diag(volume.affine[:3, :3] / volume.spacing_mm) > 0).all()
 
 
-def _listing(folder: Path) -> dict[Path, tuple[int, int, int]]:
+def listing(folder: Path) -> dict[Path, tuple[int, int, int]]:
     """Every entry that is no folder, with what changes when it is written; nothing is opened."""
     entries = (Path(root, name) for root, folders, files in os.walk(folder) for name in (*folders, *files))
     states = {path: path.lstat() for path in entries if path.is_symlink() or not path.is_dir()}

@@ -3,8 +3,10 @@
 import gzip
 from collections.abc import Callable
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +18,7 @@ from tests.bad_input import cases_codecs as codecs
 from tests.bad_input.cases_nifti_header import another_format
 from tests.bad_input.cases_pixels import palette
 from tests.bad_input.phantoms import CANARY, nii, plant
+from tests.scans import phantoms
 from tests.scans.test_enhanced import echoes, enhanced
 
 MOSAIC = Path(nib.__file__).parent / "nicom" / "tests" / "data" / "siemens_dwi_1000.dcm.gz"
@@ -70,10 +73,11 @@ BUILDS: dict[str, Callable[[Path], object]] = {
 
 
 def seed_files() -> dict[str, tuple[str, bytes]]:
-    """Name -> (file name, bytes) of each seed."""
+    """Name -> (file name, bytes) of each seed, the same in every run."""
     seeds = {}
     for name, build in BUILDS.items():
-        with TemporaryDirectory() as folder:
+        numbers = count(10**9)
+        with TemporaryDirectory() as folder, patch.object(phantoms, "generate_uid", lambda: f"1.2.{next(numbers)}"):  # noqa: B023
             build(Path(folder))
             (path,) = Path(folder).iterdir()
             seeds[name] = (path.name, path.read_bytes())

@@ -26,6 +26,7 @@ def test_the_seeds_are_good() -> None:
 
 def test_mutants_are_always_the_same() -> None:
     seeds = seed_files()
+    assert seeds == seed_files()
     assert fuzz.mutant(seeds, 21) == fuzz.mutant(seeds, 21)
     assert fuzz.mutant(seeds, 21)[1] != fuzz.mutant(seeds, 41)[1]
 
