@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.scans.isolated import run_isolated
-from tests.bad_input import fuzz
+from tests.bad_input import damage, fuzz
 from tests.bad_input.seeds import seed_files
 
 
@@ -19,16 +19,16 @@ def test_the_seeds_are_good() -> None:
     seeds = seed_files()
     assert len(seeds) == 20
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fuzz, "_damage", lambda raw, at, rng: None)
+        patch.setattr(damage, "_damage", lambda raw, at, rng: None)
         for number in range(len(seeds)):
-            assert set(fuzz.read_mutant(seeds, number).outcomes) == {"volume"}
+            assert set(damage.read_mutant(seeds, number).outcomes) == {"volume"}
 
 
 def test_mutants_are_always_the_same() -> None:
     seeds = seed_files()
     assert seeds == seed_files()
-    assert fuzz.mutant(seeds, 21) == fuzz.mutant(seeds, 21)
-    assert fuzz.mutant(seeds, 21)[1] != fuzz.mutant(seeds, 41)[1]
+    assert damage.mutant(seeds, 21) == damage.mutant(seeds, 21)
+    assert damage.mutant(seeds, 21)[1] != damage.mutant(seeds, 41)[1]
 
 
 def test_a_fault_is_a_failure_that_names_its_mutant(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -41,7 +41,7 @@ def test_a_fault_is_a_failure_that_names_its_mutant(monkeypatch: pytest.MonkeyPa
     assert "2 failed" in said.out
 
 
-def ill(number: int) -> fuzz.Read:
+def ill(number: int) -> damage.Read:
     if number == 1:
         raise KeyError(number)
-    return fuzz.Read(("volume",), 2**20 * number)
+    return damage.Read(("volume",), 2**20 * number)
