@@ -14,17 +14,8 @@ from tests.bad_input.phantoms import CANARY
 HEADER_BYTES = 2048
 """Half of all damage is done here, however long the file is."""
 
-EXTREMES = (
-    b"\0",
-    b"\xff",
-    b"\x80",
-    b"\0\0",
-    b"\xff\xff",
-    b"\xff\x7f",
-    b"\0\0\0\0",
-    b"\xff\xff\xff\xff",
-    b"\xff\xff\xff\x7f",
-)
+EXTREMES = (*(byte * n for byte in (b"\0", b"\xff") for n in (1, 2, 4)), b"\x80", b"\xff\x7f", b"\xff\xff\xff\x7f")
+"""The smallest and largest whole numbers."""
 
 Seeds = dict[str, tuple[str, bytes]]
 
