@@ -20,7 +20,7 @@ from pydicom.uid import UID
 from pipeline.domain import Reason, ScanError
 from pipeline.scans import decoder
 from pipeline.scans.decoder import LENGTHS, Request
-from pipeline.scans.streams import stream_size
+from pipeline.scans.streams import check_stream
 
 Frame = NDArray[Any]
 T = TypeVar("T")
@@ -81,9 +81,8 @@ def decode_frame(request: Request, encoded: bytes) -> Frame:
     Raises:
         ScanError: malformed, dims_mismatch, too_large, decoder_crash or timeout.
     """
-    size = (request["rows"], request["columns"])
-    if request["codec"] != "rle" and stream_size(encoded) not in (None, size):
-        raise ScanError(Reason.DIMS_MISMATCH, "a compressed frame claims another size than Rows and Columns")
+    if request["codec"] != "rle":
+        check_stream(encoded, request["rows"], request["columns"])
     with _POOL.child() as child:
         return child.decode(request, encoded)
 

@@ -87,11 +87,15 @@ def sof3(values: np.ndarray) -> bytes:
     return imagecodecs.ljpeg_encode(values, bitspersample=12)
 
 
-def tall(values: np.ndarray) -> bytes:
-    """HTJ2K whose header lies about its rows: decoding it takes many seconds."""
-    encoded = imagecodecs.htj2k_encode(values)
-    at = encoded.index(b"\xff\x4f\xff\x51") + 12
-    return encoded[:at] + (3 * 2**20 + 48).to_bytes(4, "big") + encoded[at + 4 :]
+def lying(field: int, number: int):
+    """HTJ2K whose SIZ marker says something else at one place: some such streams take minutes to decode."""
+
+    def encode(values: np.ndarray) -> bytes:
+        encoded = imagecodecs.htj2k_encode(values)
+        at = encoded.index(b"\xff\x4f\xff\x51") + 8 + 4 * field
+        return encoded[:at] + number.to_bytes(4, "big") + encoded[at + 4 :]
+
+    return compressed(JPEG + "201", encode)
 
 
 LOSSLESS_JPEG = [compressed(JPEG + number, sof3) for number in ("57", "70")]
@@ -179,5 +183,7 @@ CASES = (
         compressed(JPEG + "90", j2k, stored=smooth(12)[:-1]),
         compressed(JPEG + "80", imagecodecs.jpegls_encode, stored=smooth(12)[:, 1:]),
     ),
-    case("C10", "a stream that claims 3,145,776 rows", reject("dims_mismatch"), compressed(JPEG + "201", tall)),
+    case("C10", "HTJ2K that claims 48,000 rows", reject("dims_mismatch"), lying(1, 48_000)),
+    case("C10", "HTJ2K whose tiles begin behind the picture, have no width, no height", reject("malformed"),
+         lying(7, 8), lying(4, 0), lying(5, 0)),
 )  # fmt: skip

@@ -182,15 +182,15 @@ _ALTERS = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.chmod", "os.lin
 
 
 def _audit(event: str, arguments: tuple[object, ...]) -> None:
-    if not _LISTENERS:
+    if not _LISTENERS or (arguments and isinstance(arguments[0], int)):  # a descriptor: opened before, or without name
         return
     if event in _CONNECTS + _ALTERS or (event == "open" and _writes(*arguments)):
         _LISTENERS[-1].append(f"{event} {arguments}")
 
 
 def _writes(path: object, mode: object, flags: object) -> bool:
-    """Whether a file is opened for writing; pipes to a child come as descriptors, Python keeps its compiled modules."""
-    if isinstance(path, int) or path == os.devnull or "__pycache__" in str(path):
+    """Whether a file is opened for writing; Python keeps its compiled modules."""
+    if path == os.devnull or "__pycache__" in str(path):
         return False
     return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
 
