@@ -18,6 +18,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.boundary import MAX_HEADER
+from pipeline.scans.bounded import MAX_READS, Bounded
 
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 """FloatPixelData, DoubleFloatPixelData, PixelData."""
@@ -269,7 +270,8 @@ def _elements(file: BinaryIO, tags: list[BaseTag | int]) -> Dataset:
         file.seek(body)
         return elements
     file.seek(0)
-    return read_partial(file, stop_when=_until_pixels(), specific_tags=tags)
+    bounded = cast(BinaryIO, Bounded(file, MAX_READS))
+    return read_partial(bounded, stop_when=_until_pixels(), specific_tags=tags)
 
 
 def _pixel_element(source: BinaryIO, syntax: UID) -> tuple[int, int, int]:
