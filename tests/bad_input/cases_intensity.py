@@ -16,7 +16,7 @@ STORED = pixels()
 
 def per_slice(folder: Path) -> Truth:
     def change(ds, k: int) -> None:
-        ds.Modality, ds.Units, ds.RescaleSlope, ds.RescaleIntercept = "PT", "BQML", str(k + 1), "10"
+        ds.Modality, ds.RescaleSlope, ds.RescaleIntercept = "MR", str(k + 1), "10"
 
     return ct(folder, change, values=STORED * np.arange(1.0, 7).reshape(6, 1, 1) + 10)
 

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import nibabel as nib
 import numpy as np
+import pydicom
 from PIL import Image, PngImagePlugin
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian
 from pydicom.uid import ImplicitVRLittleEndian as Implicit
@@ -19,6 +20,7 @@ from tests.bad_input.cases_nifti_header import another_format
 from tests.bad_input.cases_pixels import palette
 from tests.bad_input.phantoms import CANARY, nii, plant
 from tests.scans import phantoms
+from tests.scans.phantoms import put_pixels, write
 from tests.scans.test_enhanced import echoes, enhanced
 
 MOSAIC = Path(nib.__file__).parent / "nicom" / "tests" / "data" / "siemens_dwi_1000.dcm.gz"
@@ -31,8 +33,10 @@ def of_frames(folder: Path) -> None:
 
 
 def mosaic(folder: Path) -> None:
-    """A Siemens mosaic with its CSA header."""
-    (folder / "a.dcm").write_bytes(gzip.decompress(MOSAIC.read_bytes()))
+    """A Siemens mosaic with its CSA header, its tiles made small: the header is what counts."""
+    ds = pydicom.dcmread(BytesIO(gzip.decompress(MOSAIC.read_bytes())))
+    put_pixels(ds, np.arange(56 * 56, dtype=np.uint16).reshape(56, 56), ds.BitsStored)  # 7 x 7 tiles for 48 slices
+    write(ds, folder / "a.dcm")
 
 
 def picture(name: str, values: np.ndarray, **options: object) -> Callable[[Path], object]:
