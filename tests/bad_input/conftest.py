@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.bad_input.case", "tests.bad_input.invariants")
+pytest.register_assert_rewrite("tests.bad_input.case", "tests.bad_input.invariants", "tests.bad_input.watch")

@@ -8,8 +8,9 @@ from tempfile import TemporaryDirectory
 
 from pipeline.domain import ScanError
 from pipeline.scans.find import read_volume, survey
-from tests.bad_input.invariants import check_sound, memory_kb
+from tests.bad_input.invariants import check_sound
 from tests.bad_input.phantoms import CANARY
+from tests.bad_input.watch import memory_kb
 
 HEADER_BYTES = 2048
 """Half of all damage is done here, however long the file is."""

@@ -1,10 +1,6 @@
 """What holds for every bad input, whatever comes of it."""
 
 import os
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,10 +15,7 @@ from pipeline.domain import Rejection, ScanError, Volume
 from pipeline.scans.find import Survey, read_volume, survey
 from tests.bad_input.case import Case, Outcome, Truth
 from tests.bad_input.phantoms import CANARY, ct, nii
-
-TIME_LIMIT_S = 10.0
-MEMORY_LIMIT_KB = 512 * 1024
-"""More than any case may take over what the process had before (the reference's limit for bombs)."""
+from tests.bad_input.watch import watched
 
 NEIGHBOURS = {"series": partial(ct, slices=3), "nifti": nii}
 """Good scans that lie beside every case."""
@@ -32,31 +25,27 @@ NEIGHBOURS = {"series": partial(ct, slices=3), "nifti": nii}
 class Observed:
     """What became of a folder: `volumes` by group, then path; `said` is all text that the reader gave."""
 
-    found: Survey
     volumes: list[Volume] = field(default_factory=list)
     refusals: list[Rejection] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
 
-def check_invariants(case: Case, build: int, folder: Path) -> Observed:
+def check_invariants(case: Case, build: int, folder: Path) -> None:
     """Write a case beside two good scans, find and read everything, and check what must hold for every input.
 
     No exception but ScanError; within time and memory; every file accounted for; the neighbours read right; nothing
-    written, altered or connected to; no canary and no path in what is said; every Volume sound.
-
-    Returns:
-        What became of the case's own files.
+    written, altered or connected to; no canary and no path in what is said; every Volume sound, and none but the true.
     """
     neighbours = {name: write(made(folder / name)) for name, write in NEIGHBOURS.items()}
     truths = case.builds[build](made(folder / "case"))
     before = listing(folder)
     with case.around(folder / "case"):
-        with _watched() as misdeeds:
+        with watched() as misdeeds:
             found = survey(folder)
         if case.between:
             case.between(folder / "case")
         left = listing(folder)
-        with _watched() as more:
+        with watched() as more:
             seen = {name: _observed(case, found, folder / name) for name in ("case", *neighbours)}
             if case.outcome.kind == "REJECT" and not case.between and len(seen["case"].refusals) <= 1:
                 seen["case"].said += _refused_alone(folder / "case", case)
@@ -72,7 +61,6 @@ def check_invariants(case: Case, build: int, folder: Path) -> Observed:
         assert str(folder) not in text
         for volume in one.volumes:
             check_sound(volume)
-    return seen["case"]
 
 
 def made(folder: Path) -> Path:
@@ -82,7 +70,7 @@ def made(folder: Path) -> Path:
 
 def _observed(case: Case, found: Survey, part: Path) -> Observed:
     """What became of the files below one folder."""
-    seen = Observed(found, refusals=[one for one in found.rejections if one.path.is_relative_to(part)])
+    seen = Observed(refusals=[one for one in found.rejections if one.path.is_relative_to(part)])
     seen.said = [repr(one.detail) for one in seen.refusals]
     seen.said += [note for path, note in found.skipped if path.is_relative_to(part)]
     scans = [scan for scan in found.scans if scan.path.is_relative_to(part)]
@@ -152,56 +140,3 @@ def listing(folder: Path) -> dict[Path, tuple[int, int, int]]:
     entries = (Path(root, name) for root, folders, files in os.walk(folder) for name in (*folders, *files))
     states = {path: path.lstat() for path in entries if path.is_symlink() or not path.is_dir()}
     return {path: (state.st_size, state.st_mtime_ns, state.st_ino) for path, state in states.items()}
-
-
-@contextmanager
-def _watched() -> Iterator[list[str]]:
-    """A list that fills with what a reader must not do; time and memory are checked at the end."""
-    misdeeds: list[str] = []
-    start, base = time.monotonic(), memory_kb(reset=True)
-    with _auditing(misdeeds):
-        yield misdeeds
-    assert time.monotonic() - start < TIME_LIMIT_S
-    assert memory_kb() - base < MEMORY_LIMIT_KB
-
-
-def memory_kb(process: str = "self", reset: bool = False) -> int:
-    """The most memory that a process has had since the last reset (Linux; elsewhere nothing is measured)."""
-    status = Path("/proc", process, "status")
-    if not status.exists():
-        return 0
-    if reset:
-        Path("/proc", process, "clear_refs").write_text("5")
-    sizes = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(sizes[0]) if sizes else 0
-
-
-_LISTENERS: list[list[str]] = []
-_CONNECTS = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto")
-_ALTERS = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.chmod", "os.link", "os.symlink", "os.truncate")
-
-
-def _audit(event: str, arguments: tuple[object, ...]) -> None:
-    if not _LISTENERS or (arguments and isinstance(arguments[0], int)):  # a descriptor: opened before, or without name
-        return
-    if event in _CONNECTS + _ALTERS or (event == "open" and _writes(*arguments)):
-        _LISTENERS[-1].append(f"{event} {arguments}")
-
-
-def _writes(path: object, mode: object, flags: object) -> bool:
-    """Whether a file is opened for writing; Python keeps its compiled modules."""
-    if path == os.devnull or "__pycache__" in str(path):
-        return False
-    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
-
-
-sys.addaudithook(_audit)
-
-
-@contextmanager
-def _auditing(misdeeds: list[str]) -> Iterator[None]:
-    _LISTENERS.append(misdeeds)
-    try:
-        yield
-    finally:
-        _LISTENERS.pop()

@@ -7,6 +7,7 @@ import pytest
 from tests.bad_input.case import Case
 from tests.bad_input.cases import CASES, LARGE
 from tests.bad_input.invariants import check_invariants
+from tests.bad_input.phantoms import CANARY
 from tests.bad_input.table import PAGE, page
 
 
@@ -22,8 +23,13 @@ def inputs() -> list:
 
 
 @pytest.mark.parametrize(("case", "build"), inputs())
-def test_case(case: Case, build: int, tmp_path: Path) -> None:
+def test_case(
+    case: Case, build: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("DEBUG")
     check_invariants(case, build, tmp_path / "scans")
+    printed = capfd.readouterr()
+    assert CANARY not in caplog.text + printed.out + printed.err
 
 
 def test_no_case_is_missing() -> None:
