@@ -25,6 +25,12 @@ and 512 MiB; every file accounted for; the good scans read as ever; nothing writ
 patient's name or path in what is said; a Volume only if it is sound. `pytest tests/bad_input -k B4-` runs the inputs
 of one case; those of {large} are in `make test-slow`. Random damage: `make fuzz N=10000`.
 
+Where one could choose, the reader refuses rather than guesses: an element that comes twice, even with equal values
+(B17), other bits than the header tells (B5, C20), infinities (G25), a .nii.gz that goes on behind its voxels (G10). It
+reads what has one meaning only: content before name (A5, A6), implicit elements under the explicit UID (B14), overlay
+bits above the stored ones (C13), a tilted gantry as a shear (E11). What needs the user's word has a setting:
+`read.allow_gaps` (E6), `read.assume_ras` (G20).
+
 | Case | Input | Outcome | Inputs | Test |
 |---|---|---|---|---|
 """
