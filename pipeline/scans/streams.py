@@ -5,7 +5,7 @@ from struct import unpack_from
 from pipeline.domain import Reason, ScanError
 
 SIZE_OF_2000 = b"\xff\x4f\xff\x51"
-"""Start of a JPEG 2000 codestream and its SIZ marker."""
+"""Start of a JPEG 2000 codestream and its marker of image and tile size."""
 
 START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """Markers of the frame header in JPEG (ISO/IEC 10918-1 table B.1) and JPEG-LS (ISO/IEC 14495-1 annex C)."""
@@ -48,7 +48,7 @@ def stream_size(encoded: bytes) -> tuple[int, int] | None:
 def _size_of_2000(
     right: int, bottom: int, left: int, top: int, width: int, height: int, tiles_left: int, tiles_top: int
 ) -> tuple[int, int]:
-    """(rows, columns) from the SIZ marker: the image on its reference grid, and the tiles that must cover it.
+    """(rows, columns) from that marker: the image on its reference grid, and the tiles that must cover it.
 
     ISO/IEC 15444-1 A.5.1 and B.3: the first tile begins at or before the image, and holds its first pixel.
     """

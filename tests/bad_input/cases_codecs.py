@@ -88,7 +88,7 @@ def sof3(values: np.ndarray) -> bytes:
 
 
 def lying(field: int, number: int):
-    """HTJ2K whose SIZ marker says something else at one place: some such streams take minutes to decode."""
+    """HTJ2K whose marker of sizes says something else at one place: some such streams take minutes to decode."""
 
     def encode(values: np.ndarray) -> bytes:
         encoded = imagecodecs.htj2k_encode(values)
