@@ -2,13 +2,14 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo viewer test test-slow bench clean
+.PHONY: help demo viewer test test-slow fuzz bench clean
 
 PYTHON ?= python3
 VENV ?= .venv
 PIP_OPTIONS ?= --quiet
 SEED ?= 0
 PORT ?= 8501
+N ?= 10000
 
 suffix := $(if $(filter-out 0,$(SEED)),-$(SEED))
 DEMO_DIR ?= data/demo$(suffix)
@@ -25,6 +26,7 @@ help:
 	@echo 'make viewer      open the viewer on the demo (PORT=8501)'
 	@echo 'make test        lint, types, tests: at most 10 minutes on 2 cores'
 	@echo 'make test-slow   kill loops, simulations, whole runs: at most 35 minutes'
+	@echo 'make fuzz        N=10000 damaged files found and read: no crash, no hang, no fault'
 	@echo 'make bench       every claim in benchmarks/, measured here'
 	@echo 'make clean       remove the demo, its runs and the caches; your own runs/ and $(VENV) stay'
 	@echo 'Everywhere: PYTHON=python3.12 chooses the interpreter, VENV=/tmp/venv the virtual environment.'
@@ -51,6 +53,9 @@ test: $(VENV)/.installed-dev
 
 test-slow: $(VENV)/.installed-dev
 	$(python) -m pytest -m slow
+
+fuzz: $(VENV)/.installed-dev
+	$(python) -m tests.bad_input.fuzz $(N)
 
 bench: $(VENV)/.installed-dev
 	$(if $(benchmarks),,@echo 'benchmarks/ holds no benchmark yet')

@@ -21,6 +21,10 @@ WORDS = {
     "gaps_filled": "Slices are missing; the gaps were filled from their neighbours.",
     "no_geometry": "A lone slice that does not tell where it lies in the patient.",
     "blank": "Every voxel has the same value.",
+    "anisotropy": "The slices lie more than ten pixels apart: much lies unseen between them.",
+    "detector_spacing": "The pixel spacing is the detector's: in the patient, distances are smaller.",
+    "laterality": "The scan contradicts itself about left and right, or does not name a side where it must.",
+    "phantom": "The scan says that it shows a phantom.",
 }
 """Warning code -> a sentence for the reader; other codes are shown as they are."""
 

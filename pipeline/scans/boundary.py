@@ -6,6 +6,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
@@ -44,7 +45,7 @@ def refusing(what: str = "the file") -> Iterator[None]:
     except InvalidDicomError:
         raise ScanError(Reason.NOT_DICOM, f"{what} has no DICOM header") from None
     except OSError as error:
-        if error.errno is None:
+        if error.errno in (None, EINVAL):  # the system refuses a place in the file that only a damaged header names
             raise ScanError(Reason.MALFORMED, f"{what} can't be decoded ({type(error).__name__})") from None
         raise ScanError(Reason.IO_ERROR, f"{what} can't be read ({type(error).__name__})") from None
     except (

@@ -23,6 +23,7 @@ from pydicom.uid import UID
 from pipeline.domain import Reason, ScanError
 from pipeline.scans import decoder
 from pipeline.scans.decoder import Request
+from pipeline.scans.streams import check_stream
 
 Frame = NDArray[Any]
 T = TypeVar("T")
@@ -94,6 +95,8 @@ def decoded(request: Request, encoded: bytes) -> Iterator[Frame]:
     Raises:
         ScanError: malformed, dims_mismatch, too_large, decoder_crash or timeout.
     """
+    if request["codec"] != "rle":
+        check_stream(encoded, request["rows"], request["columns"])
     with _POOL.child() as child:
         yield child.decode(request, encoded)
 

@@ -91,6 +91,8 @@ def answer(request: Request, encoded: bytes) -> tuple[dict[str, str], memoryview
         return {}, decode(request, encoded).data.cast("B")
     except MemoryError:
         error = "too_large"
+    except ImportError:  # imagecodecs was built without this codec
+        error = "unsupported_transfer_syntax"
     except ValueError as problem:
         error = "dims_mismatch" if str(problem) == "dims_mismatch" else "malformed"
     except Exception:

@@ -151,7 +151,9 @@ def _picture(slices: Sequence[Slice]) -> Volume:
         raise ScanError(Reason.NO_GEOMETRY, "slices without ImagePositionPatient can't be put in order")
     spacing = slices[0].plane.spacing
     affine = plane_affine(PICTURE, spacing or (1.0, 1.0), (0, 0, 0), (0, 0, 1))
-    return _volume(slices, _voxels(slices), affine, () if spacing else ("no_spacing",))
+    at_patient = slices[0].header.numbers("PixelSpacing")
+    warnings = () if at_patient else ("detector_spacing",) if spacing else ("no_spacing",)
+    return _volume(slices, _voxels(slices), affine, warnings)
 
 
 def _series(slices: Sequence[Slice], rules: ReadRules) -> Volume:

@@ -19,6 +19,9 @@ from pipeline.scans.shared import Pool
 
 __all__ = ["Survey", "find_scans", "read_identity", "read_volume", "relative_path", "survey"]
 
+ANISOTROPY = 10.0
+"""Voxels that are more than so many times as long as wide give the warning `anisotropy`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -150,7 +153,7 @@ def read_volume(path_or_scan: str | Path | Scan, rules: ReadRules = ReadRules())
             from pipeline.scans.image import read_picture
 
             volume = read_picture(scan, rules)
-    return volume.with_warnings(*scan.warnings)
+    return volume.with_warnings(*scan.warnings, *_shape_warnings(volume))
 
 
 def read_identity(scan: Scan) -> Identity:
@@ -164,6 +167,11 @@ def read_identity(scan: Scan) -> Identity:
     with refusing("the scan"), within_reach(scan.paths[:1]) as (path,):
         header = read_header(path, extra=IDENTITY)
         return Identity(*(header.text(keyword) for keyword in IDENTITY))
+
+
+def _shape_warnings(volume: Volume) -> tuple[str, ...]:
+    uneven = min(volume.shape) > 1 and max(volume.spacing_mm) > ANISOTROPY * min(volume.spacing_mm)
+    return ("anisotropy",) if uneven else ()
 
 
 def _only_scan(path: Path) -> Scan:

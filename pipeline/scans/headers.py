@@ -1,12 +1,12 @@
 """One DICOM file's header: the few elements that matter, checked, without its pixels."""
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -17,6 +17,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.boundary import MAX_HEADER
+from pipeline.scans.bounded import MAX_READS, Bounded
 from pipeline.scans.elements import LONG_VRS, PIXEL_TAGS, UNDEFINED_LENGTH, NotPlain, walk
 from pipeline.scans.values import number_in, numbers_in, tag_of, text_in
 
@@ -47,6 +48,7 @@ KEYWORDS = (
     *("PixelPaddingRangeLimit", "BurnedInAnnotation", "RescaleIntercept", "RescaleSlope", "RescaleType", "Units"),
     *("ModalityLUTSequence", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor"),
     *("BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
+    *("Laterality", "ImageLaterality", "ViewPosition", "QualityControlImage", "PatientSpeciesCodeSequence"),
     *("BluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     "RealWorldValueMappingSequence",
 )
@@ -179,7 +181,7 @@ def read_header(path: Path, extra: Iterable[str] = ()) -> Header:
         if syntax == DeflatedExplicitVRLittleEndian:
             deflated_at = file.tell()
             source = BytesIO(inflate(file, deflated_at, MAX_HEADER))
-            elements = read_dataset(source, False, True, stop_when=_at_pixels, specific_tags=list(wanted))
+            elements = read_dataset(source, False, True, stop_when=_until_pixels(), specific_tags=list(wanted))
             elements.file_meta = file_meta
         complete = deflated_at > 0 or source.tell() <= size  # a skipped element may end beyond the file
         tag, offset, length = _pixel_element(source, syntax)
@@ -208,20 +210,36 @@ def _plain_elements(file: BinaryIO, size: int, wanted: Mapping[int, BaseTag]) ->
 
 
 def inflate(file: BinaryIO, offset: int, limit: int) -> bytes:
-    """At most `limit` bytes of a raw deflate stream (PS3.5 A.5) that begins at `offset`."""
+    """At most `limit` bytes of a raw deflate stream (PS3.5 A.5) that begins at `offset`.
+
+    Raises:
+        ScanError: malformed.
+    """
     file.seek(offset)
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
     parts: list[bytes] = []
     left = limit
     while left > 0 and not engine.eof and (chunk := engine.unconsumed_tail or file.read(2**20)):
-        part = engine.decompress(chunk, min(left, 2**22))
+        try:
+            part = engine.decompress(chunk, min(left, 2**22))
+        except zlib.error:
+            raise ScanError(Reason.MALFORMED, "the deflated data set can't be inflated") from None
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
 
 
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 - pydicom's signature
-    return int(tag) in PIXEL_TAGS
+def _until_pixels() -> Callable[[BaseTag, str | None, int], bool]:
+    """Tells pydicom to stop at the pixels, and refuses an element that comes twice: it would keep the last, unsaid."""
+    seen: set[BaseTag] = set()
+
+    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:  # noqa: ARG001 - pydicom's signature
+        if tag in seen and len(seen) > 1:  # for the first element pydicom may ask twice
+            raise ScanError(Reason.MALFORMED, f"element {tag} comes twice")
+        seen.add(tag)
+        return tag in PIXEL_TAGS
+
+    return at_pixels
 
 
 def _preamble(file: BinaryIO, size: int) -> bytes:
@@ -246,7 +264,8 @@ def _elements(file: BinaryIO, tags: list[BaseTag | int]) -> Dataset:
         file.seek(body)
         return elements
     file.seek(0)
-    return read_partial(file, stop_when=_at_pixels, specific_tags=tags)
+    bounded = cast(BinaryIO, Bounded(file, MAX_READS))
+    return read_partial(bounded, stop_when=_until_pixels(), specific_tags=tags)
 
 
 def _pixel_element(source: BinaryIO, syntax: UID) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pydicom.uid import UID
 
 from pipeline.domain import Reason, ScanError
+from pipeline.scans.content import SECONDARY_CAPTURE, check_human, content_warnings
 from pipeline.scans.diffusion import b_value_of, direction_of
 from pipeline.scans.headers import Header
 from pipeline.scans.values import text_in
@@ -24,15 +25,11 @@ SLICE_MODALITIES = frozenset({"CT", "MR", "PT"})
 """Modalities whose slices are worth nothing without their place."""
 
 DIRECTORY = "1.2.840.10008.1.3.10"
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-
 GE_COMPONENTS = {0.0: "MAGNITUDE", 1.0: "PHASE", 2.0: "REAL", 3.0: "IMAGINARY"}
 """What GE's raw data type (0043,102F) stands for."""
 
 MOSAICS = frozenset({"MOSAIC", "VFRAME"})
 """Values of ImageType by which Siemens and United Imaging mark a mosaic."""
-
-HUMAN = re.compile(r"homo|human", re.IGNORECASE)
 
 
 class NotAScan(Exception):  # noqa: N818 - no error: a reason to skip
@@ -143,9 +140,7 @@ def instance_of(header: Header, volumes: tuple[str, ...] = ("",), extents: tuple
         raise ScanError(Reason.MISSING_ATTRIBUTE, "SOPInstanceUID is missing")
     if not header.text("SeriesInstanceUID") and header.text("Modality").upper() in SLICE_MODALITIES:
         raise ScanError(Reason.MISSING_ATTRIBUTE, "SeriesInstanceUID is missing; its slices can't be brought together")
-    species = header.text("PatientSpeciesDescription")
-    if species and not HUMAN.search(species):
-        raise ScanError(Reason.NON_HUMAN, "PatientSpeciesDescription names another species than human")
+    check_human(header)
     acquired = re.sub(r"\D", "", header.text("StudyDate") or header.text("SeriesDate"))[:8]
     return Instance(
         path=header.path,
@@ -169,7 +164,7 @@ def instance_of(header: Header, volumes: tuple[str, ...] = ("",), extents: tuple
         frames=header.frames,
         volumes=volumes,
         order=(int(header.number("AcquisitionNumber") or 0), int(header.number("InstanceNumber") or 0)),
-        warnings=_warnings(header),
+        warnings=content_warnings(header),
         description=header.text("SeriesDescription"),
         extents=extents,
     )
@@ -178,7 +173,9 @@ def instance_of(header: Header, volumes: tuple[str, ...] = ("",), extents: tuple
 def place_of(header: Header) -> Plane:
     """The slice of a single-frame file, without what tells it apart from others at its place."""
     orientation, position = header.numbers("ImageOrientationPatient"), header.numbers("ImagePositionPatient")
-    spacing = header.numbers("PixelSpacing") or header.numbers("ImagerPixelSpacing")
+    spacing = header.numbers("PixelSpacing")
+    if not spacing and header.text("Modality").upper() not in SLICE_MODALITIES:
+        spacing = header.numbers("ImagerPixelSpacing")  # at the detector: for a slice it says nothing
     return Plane(
         orientation=orientation if len(orientation) == 6 else None,
         position=position if len(position) == 3 else None,
@@ -228,17 +225,6 @@ def _check_is_image(header: Header) -> None:
     if header.complete and header.text("Rows"):
         raise ScanError(Reason.MISSING_ATTRIBUTE, "PixelData is missing")
     raise ScanError(Reason.TRUNCATED, "the file ends before its pixels")
-
-
-def _warnings(header: Header) -> tuple[str, ...]:
-    codes = []
-    if header.text("SOPClassUID").startswith(SECONDARY_CAPTURE) or header.image_type[:1] == ("DERIVED",):
-        codes.append("derived")
-    if header.text("BurnedInAnnotation").upper() == "YES":
-        codes.append("burned_in")
-    if header.preamble[:2] == b"MZ" or header.preamble[:4] == b"\x7fELF":
-        codes.append("executable_preamble")
-    return tuple(codes)
 
 
 def _age(header: Header, acquired: str) -> float | None:

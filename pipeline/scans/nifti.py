@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
 from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
-from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from pipeline.domain import Affine, ReadRules, Reason, Scan, ScanError, Volume, Voxels
+from pipeline.domain import ReadRules, Reason, Scan, ScanError, Volume, Voxels
 from pipeline.scans.boundary import check_inflation, check_voxels
+from pipeline.scans.extensions import check_extensions
 from pipeline.scans.geometry import is_tilted, to_closest_ras
+from pipeline.scans.nifti_affine import nifti_affine
 from pipeline.scans.select import check_slices
 from pipeline.scans.sniff import first_bytes, is_gzip
 from pipeline.scans.straighten import straighten
 
-MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 HEADER_BYTES = 540
 MAX_OFFSET = 64 * 2**20
 """Bytes between header and voxels (extensions) that are accepted."""
@@ -89,7 +89,10 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise ScanError(Reason.UNSUPPORTED_PIXELS, f"voxels of type {dtype.name} aren't supported; expected numbers")
     single = start[344:347] == b"n+1" or start[4:7] == b"n+2"
-    offset = _offset(header, len(header.structarr.tobytes()) if single else 0)
+    header_bytes = len(header.structarr.tobytes())
+    offset = _offset(header, header_bytes if single else 0)
+    if single:
+        check_extensions(start, header_bytes, offset, "big" if header.endianness == ">" else "little")
     opened = NiftiHeader(header, path if single else _pair(path), shape, times, offset, analyze)
     _check_size(opened)
     return opened
@@ -109,7 +112,7 @@ def read_nifti(scan: Scan, rules: ReadRules) -> Volume:
     opened = read_nifti_header(scan.paths[0])
     check_slices(opened.shape[2], rules)
     check_voxels(prod(opened.shape), rules.max_voxels)
-    affine = nifti_affine(opened, rules)
+    affine = nifti_affine(opened.header, opened.sform_code, opened.qform_code, rules)
     slope, intercept = _scaling(opened.header)
     time = int(scan.group.removeprefix("t") or 0)
     raw = _stored_bytes(opened, time)
@@ -131,36 +134,6 @@ def read_nifti(scan: Scan, rules: ReadRules) -> Volume:
             voxels, warnings = slices.transpose(2, 1, 0), (*warnings, "tilt_straightened")
     turned, affine, code = to_closest_ras(voxels, affine)
     return Volume(turned, affine, "a.u.", code, (*scan.warnings, *warnings))
-
-
-def nifti_affine(opened: NiftiHeader, rules: ReadRules) -> Affine:
-    """Voxel index to RAS+ mm: the sform if it is set, else the qform, else (by the rules) spacing alone.
-
-    Raises:
-        ScanError: bad_spacing, no_orientation, orientation_conflict, bad_geometry.
-    """
-    header = opened.header
-    used = header["pixdim"][1 : 1 + max(int(header["dim"][0]), 1)][:3].astype(np.float64)
-    if not np.isfinite(used).all() or (used <= 0).any():
-        raise ScanError(Reason.BAD_SPACING, "pixdim needs positive numbers")
-    scale = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
-    if opened.sform_code > 0:
-        affine = np.asarray(header.get_sform(), dtype=np.float64)
-        _check_regular(affine)
-        if opened.qform_code > 0:
-            _check_agree(affine, np.asarray(header.get_qform(), dtype=np.float64))
-    elif opened.qform_code > 0:
-        affine = np.asarray(header.get_qform(), dtype=np.float64)
-        _check_regular(affine)
-    elif rules.assume_ras:
-        affine = np.diag([*(*used, 1.0, 1.0)[:3], 1.0])
-    else:
-        raise ScanError(
-            Reason.NO_ORIENTATION,
-            "neither sform nor qform says how the voxels lie; set read.assume_ras if they are RAS+",
-        )
-    affine[:3] *= scale
-    return affine
 
 
 def _parse(start: bytes) -> tuple[Nifti1Header, bool]:
@@ -278,18 +251,3 @@ def _check_finite(voxels: Voxels) -> tuple[str, ...]:
         raise ScanError(Reason.NON_FINITE, "voxels that are no finite numbers")
     voxels[bad] = voxels[~bad].min()
     return ("non_finite_filled",)
-
-
-def _check_regular(affine: Affine) -> None:
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or lengths.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
-        raise ScanError(Reason.BAD_GEOMETRY, "the affine is singular or not finite")
-
-
-def _check_agree(sform: Affine, qform: Affine) -> None:
-    """Refuse a sform and a qform that mirror each other or disagree about left and right."""
-    if not np.isfinite(qform).all():
-        raise ScanError(Reason.BAD_GEOMETRY, "the qform is not finite")
-    sides = [[code in ("L", "R") and code for code in aff2axcodes(form)] for form in (sform, qform)]
-    if sides[0] != sides[1] or np.sign(np.linalg.det(sform[:3, :3])) != np.sign(np.linalg.det(qform[:3, :3])):
-        raise ScanError(Reason.ORIENTATION_CONFLICT, "sform and qform disagree about left and right")

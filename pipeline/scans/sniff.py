@@ -89,7 +89,7 @@ def _broken_promise(path: Path, start: bytes, claim: "re.Match[str]") -> ScanErr
             return ScanError(Reason.TRUNCATED, "the file ends in its preamble")
         if start[1:2] == b"\0" and start[:1] in (b"\x02", b"\x08"):
             return ScanError(Reason.NOT_DICOM, "the file lacks the preamble and DICM mark of a DICOM file")
-    if claim[2] and not readable and size < 348 and start:
+    if claim[2] and not readable and size < 348 and start and not start.startswith(PICTURES):
         return ScanError(Reason.TRUNCATED, "the file ends in its header")
     kind = "DICOM file" if claim[1] else "NIfTI file" if claim[2] else "picture"
     return ScanError(Reason.NOT_AN_IMAGE, f"the name promises a {kind}, the content is none")

@@ -11,6 +11,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pipeline.domain import ScanError
+from pipeline.scans import headers
 from pipeline.scans.find import read_volume, survey
 from tests.scans.phantoms import dicom, pixels, write
 
@@ -47,6 +48,16 @@ def test_endless_nesting_is_refused(tmp_path, depth):
     closing = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
     (tmp_path / "a.dcm").write_bytes(raw[:at] + opening * depth + closing * depth + raw[at:])
     with pytest.raises(ScanError, match="malformed: sequences are nested deeper than 100"):
+        read_volume(tmp_path)
+
+
+def test_a_sequence_that_runs_through_the_pixels_is_given_up(tmp_path, monkeypatch):
+    """A damaged length makes millions of items of them, eight bytes each: a limit, and not the file's size, ends it."""
+    monkeypatch.setattr(headers, "MAX_READS", 10_000)
+    raw = plain(tmp_path / "a.dcm").read_bytes()
+    at = raw.rindex(b"\xe0\x7f\x10\x00")
+    (tmp_path / "a.dcm").write_bytes(raw[:at] + b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff" + bytes(2**18))
+    with pytest.raises(ScanError, match="too_large: the header has more elements than any scan's"):
         read_volume(tmp_path)
 
 

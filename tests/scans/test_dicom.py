@@ -266,7 +266,7 @@ def test_pictures_have_detector_spacing_or_say_that_they_have_none(tmp_path):
     del ds.PixelSpacing
     volume = read_volume(write(ds, tmp_path / "a.dcm"))
     np.testing.assert_allclose(volume.spacing_mm, (0.1, 0.2, 1))
-    assert volume.warnings == ()
+    assert volume.warnings == ("detector_spacing",)
     del ds.ImagerPixelSpacing
     volume = read_volume(write(ds, tmp_path / "b.dcm"))
     assert (volume.spacing_mm, volume.warnings) == ((1, 1, 1), ("no_spacing",))

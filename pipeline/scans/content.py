@@ -1,0 +1,61 @@
+"""What a DICOM header says about the content of its pixels: whose they are, which side, and what else they may show."""
+
+import re
+
+from pipeline.domain import Reason, ScanError
+from pipeline.scans.headers import Header, text_in
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+HUMAN = re.compile(r"homo|human", re.IGNORECASE)
+HUMAN_CODES = frozenset({"337915000", "L-85B00"})
+"""Homo sapiens in SNOMED CT, and in the older SRT (PS3.16 CID 7454)."""
+
+PROJECTIONS = frozenset({"CR", "DX", "MG"})
+PAIRED = frozenset({
+    "ANKLE", "ARM", "BREAST", "CALCANEUS", "CLAVICLE", "ELBOW", "EYE", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND",
+    "HIP", "HUMERUS", "KNEE", "LEG", "PATELLA", "SCAPULA", "SHOULDER", "THIGH", "THUMB", "TOE", "WRIST",
+})  # fmt: skip
+"""Parts that a patient has on either side (PS3.16 annex L)."""
+
+SIDE_IN_VIEW = re.compile(r"^([LR])[ _-]?(?:CC|MLO|ML|LM|XCCL|XCCM|LMO)\b|\b([LR])(?:EFT|IGHT)?\b")
+"""The side in a ViewPosition such as "R MLO" or "LEFT LAT"; "LL" and "RLO" name directions, not sides."""
+
+
+def content_warnings(header: Header) -> tuple[str, ...]:
+    """The codes `derived`, `burned_in`, `executable_preamble`, `laterality` and `phantom`, where they hold."""
+    says = {
+        "derived": header.text("SOPClassUID").startswith(SECONDARY_CAPTURE) or header.image_type[:1] == ("DERIVED",),
+        "burned_in": header.text("BurnedInAnnotation").upper() == "YES",
+        "executable_preamble": header.preamble[:2] == b"MZ" or header.preamble[:4] == b"\x7fELF",
+        "laterality": _side_is_doubtful(header),
+        "phantom": _is_phantom(header),
+    }
+    return tuple(code for code, holds in says.items() if holds)
+
+
+def check_human(header: Header) -> None:
+    """Refuse what shows an animal.
+
+    Raises:
+        ScanError: non_human.
+    """
+    species = header.text("PatientSpeciesDescription")
+    codes = header.elements.get("PatientSpeciesCodeSequence") or []
+    coded = any(text_in(code, "CodeValue") not in HUMAN_CODES for code in codes)
+    if (species and not HUMAN.search(species)) or coded:
+        raise ScanError(Reason.NON_HUMAN, "the header names another species than human")
+
+
+def _side_is_doubtful(header: Header) -> bool:
+    """Whether the header contradicts itself about left and right, or is silent where it must say (PS3.3 C.7.3.1)."""
+    words = [header.text(keyword).upper() for keyword in ("Laterality", "ImageLaterality")]
+    view = SIDE_IN_VIEW.search(header.text("ViewPosition").upper())
+    sides = {word for word in words if word in ("L", "R")} | ({view[1] or view[2]} if view else set())
+    must_say = header.text("Modality").upper() in PROJECTIONS and header.text("BodyPartExamined").upper() in PAIRED
+    return len(sides) > 1 or (must_say and not sides and not any(words))
+
+
+def _is_phantom(header: Header) -> bool:
+    words = (*header.image_type, header.text("BodyPartExamined"), header.text("PatientID"))
+    return header.text("QualityControlImage").upper() == "YES" or any("PHANTOM" in word.upper() for word in words)
