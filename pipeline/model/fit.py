@@ -33,7 +33,7 @@ def fit(job: Job, config: Config, cohort: Cohort, inputs: Inputs, y: NDArray[np.
     """
     lightning.seed_everything(config.train.seed, verbose=False)
     network = build_network(config.model, len(cohort.findings))
-    match = load_backbone(network.trunk, config.model.weights, config.model.min_match)
+    match = load_backbone(network.trunk, config.model)
     millions = count_parameters(network) / 1e6
     stdout.print(f"{job.name}: {config.model.backbone}, {millions:.1f} million parameters; {match}", markup=False)
     weights = class_weights(y[job.learn], cohort.task, config.train.class_weights)
