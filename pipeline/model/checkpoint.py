@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -97,7 +98,8 @@ def read_torch(content: bytes, name: str) -> dict[str, Tensor]:
     if content.startswith(b"PK"):
         _check_archive(content, name)
     try:
-        loaded = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch advises on formats that are refused here anyway
+            loaded = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WeightsError(
             "unsafe_model", f"{name} holds more than tensors and plain values, which would have to be run as code: it "

@@ -241,16 +241,15 @@ def _read_json(path: Path) -> dict[str, object]:
 
 
 def _load_network(path: Path, settings: Settings, device: torch.device) -> Classifier:
+    state = read_safetensors(path, ModelError)
     try:
-        with torch.device("meta"):  # its size, before anything is allocated
+        with torch.device("meta"):  # how large it is, before anything is allocated
             planned = build_network(settings.model, len(settings.findings))
-        size = sum(t.numel() * t.element_size() for t in planned.state_dict().values())
-        if path.is_file() and size > 2 * path.stat().st_size:
-            raise ModelError("architecture", f"model.json needs {size >> 10} KiB of weights, {path.name} holds fewer")
+        wanted, held = (sum(t.numel() for t in tensors.values()) for tensors in (planned.state_dict(), state))
+        if wanted > 2 * held:
+            raise UsageError(f"it needs {wanted} numbers, the file holds {held}")
         network = build_network(settings.model, len(settings.findings))
-        network.load_state_dict(read_safetensors(path, ModelError))
-    except ModelError:
-        raise
+        network.load_state_dict(state)
     except (UsageError, RuntimeError) as error:
         raise ModelError("architecture", f"{path.name} does not fit model.json: {str(error)[:500]}") from None
     if not all_finite(network):

@@ -16,7 +16,7 @@ from pipeline.model.integrity import verify
 
 FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl", ".joblib", ".npy", ".npz")
 """A name that ends so means a file here, never a hub. The last four are refused when opened."""
-HUB_NAME = re.compile(r"(?:([\w.-]+)/)?([\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?")
+HUB_NAME = re.compile(r"(?:([\w.-]+)/)?([\w.-]+)(?:@([\w./-]+))?(?::([\w.-]+(?:/[\w.-]+)*))?")
 """[owner/]name[@revision][:file]; a name without an owner is timm's."""
 
 MEDICALNET_DEPTHS = {10: "B", 18: "A", 34: "A", 50: "B", 101: "B", 152: "B", 200: "B"}

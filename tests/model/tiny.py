@@ -21,7 +21,7 @@ def save_tiny(folder: Path, members: int = 1, **changes) -> Path:
         preprocess=PreprocessSection(size=(24, 24, 16)), calibration=uncalibrated("binary", 1),
         operating_points={"nodule": OperatingPoint("nodule", 0.5, "youden")},
     ).model_copy(update=changes)  # fmt: skip
-    save_model(folder, settings, [build_network(SECTION, 1) for _ in range(members)])
+    save_model(folder, settings, [build_network(settings.model, 1) for _ in range(members)])
     return folder
 
 
