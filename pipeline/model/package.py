@@ -1,7 +1,6 @@
 """The model folder: everything that scoring and the viewer need, verified byte for byte, nothing that can run code."""
 
-import hashlib
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,16 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from scipy.special import xlogy
 
 from pipeline import __version__
 from pipeline.config import problems
 from pipeline.domain import OperatingPoint, Prediction, ReadRules, Reason, Scan, ScanError, UsageError, Volume
 from pipeline.evaluation.calibration import Calibration
-from pipeline.files import read_json, replacing, sha256_of, write_json, write_sums
+from pipeline.files import read_json, replacing, write_json, write_sums
 from pipeline.model.backbone import Classifier, all_finite, build_network
+from pipeline.model.checkpoint import ModelError, read_safetensors
+from pipeline.model.integrity import identity, verify
 from pipeline.model.preprocess import ModelInput, preprocess
 from pipeline.scans.find import read_volume
 from pipeline.sections import ModelSection, PreprocessSection
@@ -32,16 +32,8 @@ SCHEMA_VERSION = 1
 """Raised when model.json changes so that older programs would read it wrong."""
 BATCH = 8
 """Scans in one forward pass. Fixed and padded, so that a prediction does not depend on its neighbours."""
-SAFE_SUFFIXES = (".json", ".safetensors", ".md", "")
-"""File types a model folder may hold."""
-
-
-class ModelError(UsageError):
-    """A model folder that is not used, with a stable code in its text."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"model folder refused ({code}): {detail}")
-        self.code = code
+MAX_INPUT_VALUES = 10**9
+"""No model takes larger inputs; model.json can claim any."""
 
 
 class Settings(BaseModel):
@@ -228,67 +220,52 @@ def load_model(folder: str | Path, device: str | None = None) -> Model:
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     networks = [_load_network(path, settings, where) for path in _weight_files(folder, settings.members)]
     report = folder / "evaluation.json"
-    evaluation = read_json(report) if report.is_file() else None
-    return Model(folder, f"{settings.name}-{_identity(sums)}", settings, networks, where, evaluation)
-
-
-def verify(folder: Path) -> dict[str, str]:
-    """File -> SHA-256 of a model folder, all checked.
-
-    Raises:
-        ModelError: Naming the first file that is missing, changed, unlisted or of a type that could run code.
-    """
-    listing = folder / "SHA256SUMS"
-    if not folder.is_dir():
-        raise ModelError("missing", f"{folder} is no folder; give the `model` folder that training wrote")
-    unsafe = sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in SAFE_SUFFIXES)
-    if unsafe:
-        raise ModelError("unsafe_model", f"{unsafe[0]} is a type of file that may run code; only safetensors and JSON")
-    if not listing.is_file():
-        raise ModelError("manifest", f"{folder} has no SHA256SUMS; give the `model` folder that training wrote")
-    lines = [line.split("  ", 1) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if any(len(line) != 2 or ".." in Path(line[1]).parts or Path(line[1]).is_absolute() for line in lines):
-        raise ModelError("manifest", "SHA256SUMS is not a list of hashes and files of this folder")
-    sums = {name: digest for digest, name in lines}
-    here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"SHA256SUMS"}
-    if here != set(sums):
-        raise ModelError("checksum", f"files and SHA256SUMS differ: {', '.join(sorted(here ^ set(sums))[:3])}")
-    for name, digest in sums.items():
-        if sha256_of(folder / name) != digest:
-            raise ModelError("checksum", f"{name} was changed after it was written (SHA-256 differs); copy it again")
-    return sums
-
-
-def _identity(sums: Mapping[str, str]) -> str:
-    """12 hex digits that change when weights or settings do, not when an evaluation is added."""
-    own = {name: digest for name, digest in sums.items() if name == "model.json" or name.endswith(".safetensors")}
-    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+    evaluation = _read_json(report) if report.is_file() else None
+    return Model(folder, f"{settings.name}-{identity(sums)}", settings, networks, where, evaluation)
 
 
 def _read_settings(folder: Path) -> Settings:
-    try:
-        content = read_json(folder / "model.json")
-    except (OSError, ValueError):
-        raise ModelError("corrupt_model", "model.json is missing or no JSON") from None
+    content = _read_json(folder / "model.json")
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         raise ModelError("format_version", f"made for format {version}, this program reads format {SCHEMA_VERSION}")
     try:
-        return Settings.model_validate(content)
+        settings = Settings.model_validate(_upgraded(content))
     except ValidationError as error:
         raise ModelError("corrupt_model", f"model.json does not hold a model's settings:\n{problems(error)}") from None
+    if math.prod(settings.preprocess.size) > MAX_INPUT_VALUES:
+        raise ModelError("too_large", f"model.json asks for inputs of {settings.preprocess.size} voxels")
+    return settings
+
+
+def _upgraded(content: dict[str, object]) -> dict[str, object]:
+    """The content as this version reads it: before `architecture` was written, some keys were without effect."""
+    section = content.get("model")
+    if not isinstance(section, dict) or "architecture" in section:
+        return content
+    idle = {"stem_size"} if section.get("dimensions") == 3 else {"stem_size", "width"}
+    return content | {"model": {key: value for key, value in section.items() if key not in idle}}
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        return read_json(path)
+    except (OSError, ValueError, RecursionError):
+        raise ModelError("corrupt_model", f"{path.name} is missing or no JSON") from None
 
 
 def _load_network(path: Path, settings: Settings, device: torch.device) -> Classifier:
-    network = build_network(settings.model, len(settings.findings))
+    state = read_safetensors(path, ModelError)
     try:
-        state = load_file(path)
-    except (OSError, SafetensorError):
-        raise ModelError("corrupt_model", f"{path.name} is missing or no safetensors file") from None
-    try:
+        with torch.device("meta"):  # how large it is, before anything is allocated
+            planned = build_network(settings.model, len(settings.findings))
+        wanted, held = (sum(t.numel() for t in tensors.values()) for tensors in (planned.state_dict(), state))
+        if wanted > 2 * held:
+            raise UsageError(f"it needs {wanted} numbers, the file holds {held}")
+        network = build_network(settings.model, len(settings.findings))
         network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError("architecture", f"{path.name} does not fit model.json: {str(error)[:300]}") from None
+    except (UsageError, RuntimeError) as error:
+        raise ModelError("architecture", f"{path.name} does not fit model.json: {str(error)[:500]}") from None
     if not all_finite(network):
         raise ModelError("non_finite_weights", f"{path.name} holds weights that are not finite numbers")
     return network.to(device).eval()
