@@ -17,7 +17,7 @@ COMPONENTS = 32
 LOOK = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Quantiles of the input's values that are judged beside the network's features: an empty or inverted picture may
 leave the features unmoved."""
-FEWEST = 10
+FEWEST = 12
 """With fewer scans to learn from or to hold out, there is no gate."""
 
 Features = NDArray[np.float64]
@@ -99,7 +99,7 @@ def excess(gates: Sequence[Gate], features: Sequence[Features]) -> Features:
     return np.asarray(np.mean([g.distances(f) / g.limit for g, f in zip(gates, features, strict=True)], axis=0))
 
 
-def with_look(features: Features, arrays: NDArray[np.float32]) -> Features:
+def with_look(features: NDArray[np.floating], arrays: NDArray[np.float32]) -> Features:
     """Features [scan, feature] with the quantiles of each input [scan, channel, (z,) y, x] beside them."""
     look = np.quantile(arrays.reshape(len(arrays), -1), LOOK, axis=1).T
     return np.concatenate([features, look], axis=1).astype(np.float64)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,8 @@ from pipeline.evaluation.calibration import Calibration
 from pipeline.files import read_json, replacing, write_json, write_sums
 from pipeline.model.backbone import Classifier, all_finite, build_network
 from pipeline.model.checkpoint import ModelError, read_safetensors
+from pipeline.model.gate import Gate, excess, with_look
+from pipeline.model.inference import outputs_of
 from pipeline.model.integrity import identity, verify
 from pipeline.model.preprocess import ModelInput, preprocess
 from pipeline.scans.find import read_volume
@@ -30,8 +31,7 @@ from pipeline.sections import ModelSection, PreprocessSection
 
 SCHEMA_VERSION = 1
 """Raised when model.json changes so that older programs would read it wrong."""
-BATCH = 8
-"""Scans in one forward pass. Fixed and padded, so that a prediction does not depend on its neighbours."""
+GATE = "gate.safetensors"
 MAX_INPUT_VALUES = 10**9
 """No model takes larger inputs; model.json can claim any."""
 
@@ -66,6 +66,7 @@ class Model:
     Attributes:
         networks: The ensemble's members, in evaluation mode on `device`.
         evaluation: Content of evaluation.json, None before `evaluate` has run.
+        gates: What knows scans unlike those learned from, one a network; empty where there were too few to learn it.
     """
 
     folder: Path
@@ -74,6 +75,7 @@ class Model:
     networks: list[Classifier]
     device: torch.device
     evaluation: Mapping[str, object] | None = None
+    gates: tuple[Gate, ...] = ()
 
     @property
     def name(self) -> str:
@@ -131,22 +133,33 @@ class Model:
 
     def predict_inputs(self, inputs: Sequence[ModelInput], scan_ids: Sequence[str]) -> list[Prediction]:
         """One prediction an input, in order."""
-        members = self.calibrated(self.logits(np.stack([i.array for i in inputs])))
+        arrays = np.stack([item.array for item in inputs])
+        logits, features = self.outputs(arrays)
+        members, near = self.calibrated(logits), self._near(arrays, features)
         return [
-            self._prediction(members[:, row], item.warnings, scan_id)
+            self._prediction(members[:, row], item.warnings, scan_id, near[row])
             for row, (item, scan_id) in enumerate(zip(inputs, scan_ids, strict=True))
         ]
 
-    def logits(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Raw outputs [member, scan, finding] of inputs [scan, channel, (z,) y, x]."""
+    def outputs(self, arrays: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Raw outputs [member, scan, finding] of inputs [scan, channel, (z,) y, x], each member's features beside."""
         flips = self.settings.test_time_flips
-        return np.stack([logits_of(network, arrays, self.device, flips) for network in self.networks])
+        each = [outputs_of(network, arrays, self.device, flips) for network in self.networks]
+        return np.stack([logits for logits, _ in each]), [features for _, features in each]
+
+    def _near(self, arrays: NDArray[np.float32], features: Sequence[NDArray[np.float32]]) -> list[bool | None]:
+        """Whether each scan is like those learned from; None without a gate."""
+        if not self.gates:
+            return [None] * len(arrays)
+        return [bool(far <= 1) for far in excess(self.gates, [with_look(f, arrays) for f in features])]
 
     def calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated probabilities [member, scan, finding] of raw outputs."""
         return np.stack([self.settings.calibration.apply(member.astype(np.float64)) for member in logits])
 
-    def _prediction(self, members: NDArray[np.float64], warnings: tuple[str, ...], scan_id: str) -> Prediction:
+    def _prediction(
+        self, members: NDArray[np.float64], warnings: tuple[str, ...], scan_id: str, near: bool | None
+    ) -> Prediction:
         if not np.isfinite(members).all():
             raise ScanError(Reason.NON_FINITE, "the network's output for this scan is not a finite number")
         mean = members.mean(axis=0)
@@ -158,32 +171,10 @@ class Model:
             positive={f: probabilities[f] >= t for f, t in self._thresholds.items()},
             uncertainty=float(max(binary_entropy_bits(mean))),
             spread=float(members.std(axis=0).max()),
-            in_distribution=None,
-            warnings=warnings,
+            in_distribution=near,
+            warnings=(*warnings, "ood") if near is False else warnings,
             model=self.model_id,
         )
-
-
-def logits_of(
-    network: torch.nn.Module, arrays: NDArray[np.float32], device: torch.device, flips: Sequence[str] = ()
-) -> NDArray[np.float32]:
-    """Raw outputs [scan, finding] of one network, in padded batches of a fixed size.
-
-    Args:
-        flips: Axes of the input ("x", "y", "z"); the outputs for all mirror images along them are averaged.
-    """
-    axes = [-1 - "xyz".index(name) for name in flips]
-    mirrored = [dims for n in range(len(axes) + 1) for dims in combinations(axes, n)]
-    rows = []
-    with torch.inference_mode():
-        for start in range(0, len(arrays), BATCH):
-            part = np.asarray(arrays[start : start + BATCH])
-            padded = np.zeros((BATCH, *part.shape[1:]), dtype=np.float32)
-            padded[: len(part)] = part
-            batch = torch.from_numpy(padded).to(device)
-            outputs = torch.stack([network(batch.flip(dims) if dims else batch).float() for dims in mirrored]).mean(0)
-            rows.append(outputs.cpu().numpy()[: len(part)])
-    return np.concatenate(rows)
 
 
 def binary_entropy_bits(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -191,14 +182,22 @@ def binary_entropy_bits(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(-(xlogy(p, p) + xlogy(1 - p, 1 - p)) / np.log(2))
 
 
-def save_model(folder: Path, settings: Settings, networks: Sequence[Classifier]) -> None:
-    """Write a model folder: model.json, weights (members/ for an ensemble) and SHA256SUMS, each file atomically."""
+def save_model(folder: Path, settings: Settings, networks: Sequence[Classifier], gates: Sequence[Gate] = ()) -> None:
+    """Write a model folder: model.json, weights (members/ for an ensemble), gate and SHA256SUMS, each file atomically.
+
+    Args:
+        gates: One a network, or none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for path, network in zip(_weight_files(folder, len(networks)), networks, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
         with replacing(path) as temporary:
             save_file(state, temporary)
+    if gates:
+        kept = {f"{k}.{name}": tensor for k, gate in enumerate(gates) for name, tensor in gate.tensors().items()}
+        with replacing(folder / GATE) as temporary:
+            save_file(kept, temporary)
     content = settings.model_copy(update={"members": len(networks)}).model_dump(mode="json")
     write_json(folder / "model.json", content)
     write_sums(folder)
@@ -219,9 +218,10 @@ def load_model(folder: str | Path, device: str | None = None) -> Model:
     settings = _read_settings(folder)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     networks = [_load_network(path, settings, where) for path in _weight_files(folder, settings.members)]
+    gates = _load_gates(folder / GATE, len(networks))
     report = folder / "evaluation.json"
     evaluation = _read_json(report) if report.is_file() else None
-    return Model(folder, f"{settings.name}-{identity(sums)}", settings, networks, where, evaluation)
+    return Model(folder, f"{settings.name}-{identity(sums)}", settings, networks, where, evaluation, gates)
 
 
 def _read_settings(folder: Path) -> Settings:
@@ -269,6 +269,19 @@ def _load_network(path: Path, settings: Settings, device: torch.device) -> Class
     if not all_finite(network):
         raise ModelError("non_finite_weights", f"{path.name} holds weights that are not finite numbers")
     return network.to(device).eval()
+
+
+def _load_gates(path: Path, members: int) -> tuple[Gate, ...]:
+    if not path.is_file():
+        return ()
+    tensors = read_safetensors(path, ModelError)
+    try:
+        return tuple(
+            Gate.of_tensors({n.removeprefix(f"{k}."): t for n, t in tensors.items() if n.startswith(f"{k}.")})
+            for k in range(members)
+        )
+    except (KeyError, IndexError):
+        raise ModelError("corrupt_model", f"{path.name} does not hold a gate for each of {members} members") from None
 
 
 def _weight_files(folder: Path, members: int) -> list[Path]:

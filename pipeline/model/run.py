@@ -19,9 +19,10 @@ from pipeline.files import sha256_of, write_json, write_table
 from pipeline.model.dataset import Inputs, cache_inputs
 from pipeline.model.fit import device_of, fit
 from pipeline.model.outputs import (
-    all_logits,
+    all_outputs,
     calibrate,
     fair_probabilities,
+    fit_gates,
     fix_points,
     held_out_aurocs,
     predictions_table,
@@ -56,7 +57,10 @@ def train(config: Config, resume: bool = False) -> pd.DataFrame | None:
     if rank() > 0:
         return None
     flips = config.augment.flip_axes if config.augment.test_time else ()
-    logits = all_logits(networks, inputs, device_of(config), flips)
+    logits, features = all_outputs(networks, inputs, device_of(config), flips)
+    gates = fit_gates(jobs, features, inputs)
+    if not gates:
+        stdout.print("too few scans for a gate: the model will not say whether a scan is unlike those it learned from")
     calibration = calibrate(jobs, logits, y, cohort.task)
     p = fair_probabilities(jobs, logits, calibration)
     settings = Settings(
@@ -65,7 +69,7 @@ def train(config: Config, resume: bool = False) -> pd.DataFrame | None:
         operating_points=fix_points(jobs, p, y, cohort.findings, config.evaluate.target),
         training=_training_facts(cohort, jobs) | _spread(held_out_aurocs(jobs, logits, y)),
     )  # fmt: skip
-    save_model(config.out / "model", settings, networks)
+    save_model(config.out / "model", settings, networks, gates)
     table = predictions_table(cohort, inputs, jobs, p, y)
     write_table(config.out / "predictions.csv", table, float_format="%.6f")
     return table
