@@ -84,6 +84,9 @@ def test_a_run_folder_holds_what_was_promised(cohort, tmp_path, capsys) -> None:
     run = tmp_path / "run"
     for name in ("config.yaml", "history.csv", "predictions.csv", "environment.json", "model/model.json"):
         assert (run / name).is_file(), name
+    probes = json.loads((run / "shortcuts.json").read_text())["bright"]
+    assert probes["thumbnail"]["value"] > 0.8  # brightness is the label here
+    assert probes["header"]["value"] > 0.8  # and so is the patient's sex
     assert list((run / "tensorboard").rglob("events.out*"))
     assert len(pd.read_csv(run / "history.csv")) == 3
 

@@ -15,9 +15,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from pipeline.cohort.leakage import patients as patients_of
 from pipeline.evaluation.accuracy import measures
 from pipeline.evaluation.cases import Cases, numbered
 from pipeline.evaluation.intervals import Measure, undefined
+from pipeline.model.run import Trained
 from pipeline.sections import EvaluateSection
 
 Array = NDArray[np.float64]
@@ -37,6 +39,16 @@ NEAR = 0.05
 """A probe within this AUROC of the model's comes near it."""
 NOTABLE = 0.7
 """A probe below this AUROC says little, however near the model is."""
+
+
+def probe_run(trained: Trained, section: EvaluateSection) -> dict[str, dict[str, Measure]]:
+    """What `probe_all` gives for the scans of a run outside its test split."""
+    cohort = trained.cohort
+    rows = np.flatnonzero(trained.usable & (cohort.table["split"] != "test").to_numpy())
+    return probe_all(
+        cohort.table.iloc[rows], trained.inputs.arrays[rows], trained.y[rows], cohort.findings,
+        list(patients_of(cohort.table).iloc[rows]), section,
+    )  # fmt: skip
 
 
 def probe_all(
@@ -114,7 +126,7 @@ def header_look(table: pd.DataFrame) -> Array:
     """[row, value]: numbers as they are (missing ones at the median and marked), words as one column a value."""
     parts = []
     for column in (c for c in HEADER_COLUMNS if c in table):
-        words = table[column].fillna("").astype(str)
+        words = table[column].map(lambda value: "" if pd.isna(value) else str(value))
         if column in ("shape", "spacing_mm"):
             parts.append(np.array([[float(n) for n in word.split("x")] for word in words]))
             continue

@@ -84,8 +84,10 @@ def test_missing_labels_are_left_out() -> None:
 
 def test_looks() -> None:
     table, inputs, _, _ = cohort()
+    table["age"] = pd.to_numeric(table["age"]).where(table["age"] != "30")  # as read back from scans.csv
     look = header_look(table)
-    assert look.shape == (N, 2 + 1 + 3)  # manufacturers; age; sexes; columns that never vary are left out
+    # manufacturers; age and whether it is missing; sexes; columns that never vary are left out
+    assert look.shape == (N, 2 + 2 + 3)
     assert border_look(inputs).shape == (N, 8)
     assert thumbnail_look(inputs).shape == (N, 64)
     assert thumbnail_look(np.zeros((3, 1, 9, 8, 7), np.float32)).shape == (3, 64)
