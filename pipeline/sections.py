@@ -72,30 +72,55 @@ class PreprocessSection(Section):
 
 
 class ModelSection(Section):
-    """The network."""
+    """The network; docs/resnet.md says which for what."""
 
     dimensions: Literal[2, 3] = 3
-    """2: one slice or radiograph through a timm network; 3: a volume through MONAI's ResNet."""
+    """2: one slice or radiograph; 3: a volume."""
+    architecture: Literal["native", "inflated", "slices"] = "native"
+    """native: a network of the input's own dimensions, timm's in 2D, MONAI's ResNet in 3D. Volumes also take a 2D
+    network: inflated (a timm ResNet whose kernels reach over three slices) or slices (2.5D: a timm network on each
+    slice, gated attention over the slices)."""
     backbone: str = "resnet18"
-    """resnet10, 18, 34, 50, 101, 152, 200 in 3D; any timm name in 2D (resnet18, resnet50, ...)."""
+    """native 3D: resnet10, 18, 34, 50, 101, 152, 200; else any timm name (resnet18, resnetv2_50, resnext50_32x4d)."""
     channels: Literal[1, 3] = 1
     """1: gray scale; 3: colour (gray scans are repeated). A gray model refuses colour scans."""
     weights: str = "none"
-    """Where the backbone's weights come from: none, a .safetensors/.pth/.ckpt file, or a timm/Hugging Face name."""
+    """Where the backbone's weights come from: none; a timm or Hugging Face name (resnet18.a1_in1k, owner/name,
+    owner/name/file.pth, each with @revision if wanted); medicalnet (native 3D); astra (chest CT, inflated resnet152);
+    a .safetensors, .pth or .ckpt file; an earlier RUN or MODEL folder."""
     min_match: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Refuse weights of which less than this share of the backbone's tensors matched."""
-    width: PositiveFinite = 1.0
-    """Channel multiplier of a 3D ResNet (0.25: a quarter of the channels)."""
+    width: Annotated[float, Field(gt=0, le=8, allow_inf_nan=False)] = 1.0
+    """native 3D: channel multiplier (0.25: a quarter of the channels; 2: a wide ResNet)."""
+    shortcut: Literal["A", "B"] = "B"
+    """native 3D: where a block changes its shape, its shortcut pads with zeros (A) or is a 1x1x1 convolution (B)."""
+    inflation: Literal["mean", "centre"] = "mean"
+    """inflated: a 2D kernel is repeated over depth and divided by it, or stands in the centre between zeros."""
+    depth_padding: Literal["replicate", "zeros"] = "replicate"
+    """inflated: what lies outside the first and last slice. With replicate, a volume that is the same in every slice
+    gives exactly what the 2D network gives; 3D weights from elsewhere (astra) were trained with zeros."""
     stem_size: Literal[3, 5, 7] = 7
-    """Kernel width of a 3D ResNet's first convolution; 3 is much faster where it runs at stride 1."""
+    """Kernel width of a first convolution of 7; 3 is much faster where it runs at stride 1."""
     stem_stride: Literal[1, 2] = 2
     """Stride of the first convolution; 1 for small inputs (28 voxels and the like)."""
     stem_pool: bool = True
     """Max-pool after the first convolution; off for small inputs."""
     pooling: Literal["avg", "max"] = "avg"
-    """How the last feature map becomes one vector; max finds small lesions with few scans."""
+    """How a feature map becomes one vector; max finds small lesions with few scans. In slices: within each slice."""
     dropout: Fraction = 0.0
     """Dropout before the last layer."""
+
+    @model_validator(mode="after")
+    def _keys_have_an_effect(self) -> Self:
+        if self.architecture != "native" and self.dimensions != 3:
+            raise ValueError(f"architecture: {self.architecture} is for volumes (dimensions: 3); use native in 2D")
+        changed = {key for key, field in type(self).model_fields.items() if getattr(self, key) != field.default}
+        ours = {"native 3D": {"width", "shortcut"}, "inflated": {"inflation", "depth_padding"}}
+        here = "native 3D" if (self.architecture, self.dimensions) == ("native", 3) else self.architecture
+        for owner, keys in ours.items():
+            if owner != here and changed & keys:
+                raise ValueError(f"{', '.join(sorted(changed & keys))} only matters in a network that is {owner}")
+        return self
 
 
 class AugmentSection(Section):

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pipeline.config import Config, ConfigError, load_config, problems
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stdout
 from pipeline.domain import UsageError
+from pipeline.files import write_json
 
 USAGE = """usage: python -m pipeline.train CONFIG.yaml [--section.key value ...] [--resume]
 
@@ -45,12 +46,14 @@ def parse(words: Sequence[str]) -> tuple[Config, bool]:
 def _run(words: Sequence[str]) -> int:
     config, resume = parse(words)
     # Imported here, for the processes that read scans import this module again and need no torch.
+    from pipeline.audit.shortcuts import probe_run
     from pipeline.model.run import train
 
-    table = train(config, resume)
-    if table is None:
+    trained = train(config, resume)
+    if trained is None:
         return DONE
-    refused = int((table["status"] != "ok").sum())
+    write_json(config.out / "shortcuts.json", probe_run(trained, config.evaluate))
+    refused = int((trained.table["status"] != "ok").sum())
     if refused:
         stdout.print(f"{refused} scans were refused; see status, reason and detail in {config.out / 'predictions.csv'}")
     stdout.print(f"model folder  {config.out / 'model'}\npredictions   {config.out / 'predictions.csv'}", markup=False)

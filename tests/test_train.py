@@ -84,6 +84,9 @@ def test_a_run_folder_holds_what_was_promised(cohort, tmp_path, capsys) -> None:
     run = tmp_path / "run"
     for name in ("config.yaml", "history.csv", "predictions.csv", "environment.json", "model/model.json"):
         assert (run / name).is_file(), name
+    probes = json.loads((run / "shortcuts.json").read_text())["bright"]
+    assert probes["thumbnail"]["value"] > 0.8  # brightness is the label here
+    assert probes["header"]["value"] > 0.8  # and so is the patient's sex
     assert list((run / "tensorboard").rglob("events.out*"))
     assert len(pd.read_csv(run / "history.csv")) == 3
 
@@ -371,3 +374,28 @@ def test_processes_share_an_epoch_without_overlap() -> None:
     assert len(set().union(*shares)) == 9
     alone = list(EpochSampler(11, 0))
     assert shares[1] == alone[1::3][:3]
+
+
+def test_scans_unlike_those_learned_from_are_marked(scans, tmp_path) -> None:
+    """All air, another modality's values, noise: out of distribution; the scans themselves mostly are not."""
+    cohort = cohort_of(scans, tmp_path / "cohort", "bright")
+    assert train(tmp_path, cohort, "--train.folds", "3") == 0
+    model = load_model(tmp_path / "run" / "model")
+    assert len(model.gates) == 3
+    own = [read_volume(path) for path in sorted((scans / "scans").iterdir())]
+    near = [model.predict(volume).in_distribution for volume in own]
+    assert np.mean(near) > 0.9
+    rng = np.random.default_rng(0)
+    shape = own[0].voxels.shape
+    stripes = np.where(np.arange(16) % 4 < 2, 3, 0) * np.ones(shape)
+    for strange in (np.zeros(shape), np.full(shape, 3.0), rng.uniform(0, 3, shape), stripes):
+        prediction = model.predict(replace(own[0], voxels=strange.astype(np.float32)))
+        assert prediction.in_distribution is False
+        assert "ood" in prediction.warnings
+
+
+def test_too_few_scans_for_a_gate_are_said(cohort, tmp_path, capsys) -> None:
+    assert train(tmp_path, cohort, "--train.epochs", "1") == 0
+    assert "too few scans for a gate" in capsys.readouterr().out
+    model = load_model(tmp_path / "run" / "model")
+    assert model.gates == ()

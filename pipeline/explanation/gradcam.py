@@ -4,9 +4,11 @@ import numpy as np
 import torch
 from monai.visualize import GradCAM
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.domain import Volume
 from pipeline.model.package import Model
+from pipeline.model.pooling import SliceAttention
 from pipeline.model.preprocess import ModelInput, preprocess, resample
 
 TARGET_LAYER = "trunk"
@@ -36,10 +38,26 @@ def grid_saliency(model: Model, item: ModelInput, output: int) -> NDArray[np.flo
     maps = []
     for network in model.networks:
         # MONAI's own post-processing rescales each map to 0..1 and would hide which member saw nothing.
-        cam = GradCAM(nn_module=network, target_layers=TARGET_LAYER, postprocessing=lambda m: m)
+        kind = SliceGradCAM if isinstance(network.pool, SliceAttention) else GradCAM
+        cam = kind(nn_module=network, target_layers=TARGET_LAYER, postprocessing=lambda m: m)
         with torch.enable_grad():
             maps.append(cam(inputs, class_idx=output)[0, 0].detach().cpu().numpy())
     return np.asarray(np.maximum(np.mean(maps, axis=0), 0), dtype=np.float32)
+
+
+class SliceGradCAM(GradCAM):  # type: ignore[misc]
+    """Grad-CAM of a network that looks at slices one by one: each slice's features are weighed by its own gradients.
+
+    The gradients hold the slice's attention, so that a slice that the network passed over stays dark.
+    """
+
+    def compute_map(
+        self, x: Tensor, class_idx: int | None = None, retain_graph: bool = False, layer_idx: int = -1, **kwargs: object
+    ) -> Tensor:
+        """Map [batch, 1, z, y, x] on the grid of the feature map."""
+        _, maps, gradients = self.nn_module(x, class_idx=class_idx, retain_graph=retain_graph, **kwargs)
+        weights = gradients[layer_idx].mean((-2, -1), keepdim=True)
+        return torch.relu((weights * maps[layer_idx]).sum(1, keepdim=True))
 
 
 def to_volume(grid_map: NDArray[np.float32], item: ModelInput, volume: Volume) -> NDArray[np.float32]:

@@ -68,7 +68,7 @@ def _fit_once(
     rules, home = config.train, config.out / "checkpoints" / job.name
     lightning.seed_everything(job.seed, verbose=False)
     network = build_network(config.model, len(cohort.findings))
-    match = load_backbone(network.trunk, config.model.weights, config.model.min_match)
+    match = load_backbone(network.trunk, config.model)
     millions = count_parameters(network) / 1e6
     stdout.print(f"{job.name}: {config.model.backbone}, {millions:.1f} million parameters; {match}", markup=False)
     weights = class_weights(y[job.learn], cohort.task, rules.imbalance == "weights")

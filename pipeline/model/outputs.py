@@ -14,16 +14,32 @@ from pipeline.evaluation.calibration import Calibration, Task, fit_temperature, 
 from pipeline.evaluation.operating_point import choose
 from pipeline.model.backbone import Classifier
 from pipeline.model.dataset import Inputs, Refusal
+from pipeline.model.gate import Gate, with_look
+from pipeline.model.inference import outputs_of
 from pipeline.model.learner import mean_auroc
-from pipeline.model.package import logits_of
 from pipeline.model.plan import Job, judges
 
 Logits = NDArray[np.float32]
 
 
-def all_logits(networks: Sequence[Classifier], inputs: Inputs, device: torch.device, flips: Sequence[str]) -> Logits:
-    """Raw outputs [member, row, finding] of every row; rows of refused scans mean nothing."""
-    return np.stack([logits_of(network.to(device), inputs.arrays, device, flips) for network in networks])
+def all_outputs(
+    networks: Sequence[Classifier], inputs: Inputs, device: torch.device, flips: Sequence[str]
+) -> tuple[Logits, list[NDArray[np.float32]]]:
+    """Raw outputs [member, row, finding] and each member's features [row, feature]; refused scans mean nothing."""
+    each = [outputs_of(network.to(device), inputs.arrays, device, flips) for network in networks]
+    return np.stack([logits for logits, _ in each]), [features for _, features in each]
+
+
+def fit_gates(jobs: Sequence[Job], features: Sequence[NDArray[np.float32]], inputs: Inputs) -> list[Gate]:
+    """One gate a member, around what it learned from, its limit from what was held out; none where these are few."""
+    gates = []
+    for job, own in zip(jobs, features, strict=True):
+        learned, held_out = (with_look(own[rows], inputs.arrays[rows]) for rows in (job.learn, job.watch))
+        gate = Gate.fitted(learned, held_out)
+        if gate is None:
+            return []
+        gates.append(gate)
+    return gates
 
 
 def calibrate(jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32], task: str) -> Calibration:

@@ -1,12 +1,10 @@
 """The model folder: everything that scoring and the viewer need, verified byte for byte, nothing that can run code."""
 
-import hashlib
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -14,34 +12,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from scipy.special import xlogy
 
 from pipeline import __version__
 from pipeline.config import problems
 from pipeline.domain import OperatingPoint, Prediction, ReadRules, Reason, Scan, ScanError, UsageError, Volume
 from pipeline.evaluation.calibration import Calibration
-from pipeline.files import read_json, replacing, sha256_of, write_json, write_sums
+from pipeline.files import read_json, replacing, write_json, write_sums
 from pipeline.model.backbone import Classifier, all_finite, build_network
+from pipeline.model.checkpoint import ModelError, read_safetensors
+from pipeline.model.gate import Gate, excess, with_look
+from pipeline.model.inference import outputs_of
+from pipeline.model.integrity import identity, verify
 from pipeline.model.preprocess import ModelInput, preprocess
 from pipeline.scans.find import read_volume
 from pipeline.sections import ModelSection, PreprocessSection
 
 SCHEMA_VERSION = 1
 """Raised when model.json changes so that older programs would read it wrong."""
-BATCH = 8
-"""Scans in one forward pass. Fixed and padded, so that a prediction does not depend on its neighbours."""
-SAFE_SUFFIXES = (".json", ".safetensors", ".md", "")
-"""File types a model folder may hold."""
-
-
-class ModelError(UsageError):
-    """A model folder that is not used, with a stable code in its text."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"model folder refused ({code}): {detail}")
-        self.code = code
+GATE = "gate.safetensors"
+MAX_INPUT_VALUES = 10**9
+"""No model takes larger inputs; model.json can claim any."""
 
 
 class Settings(BaseModel):
@@ -74,6 +66,7 @@ class Model:
     Attributes:
         networks: The ensemble's members, in evaluation mode on `device`.
         evaluation: Content of evaluation.json, None before `evaluate` has run.
+        gates: What knows scans unlike those learned from, one a network; empty where there were too few to learn it.
     """
 
     folder: Path
@@ -82,6 +75,7 @@ class Model:
     networks: list[Classifier]
     device: torch.device
     evaluation: Mapping[str, object] | None = None
+    gates: tuple[Gate, ...] = ()
 
     @property
     def name(self) -> str:
@@ -139,22 +133,33 @@ class Model:
 
     def predict_inputs(self, inputs: Sequence[ModelInput], scan_ids: Sequence[str]) -> list[Prediction]:
         """One prediction an input, in order."""
-        members = self.calibrated(self.logits(np.stack([i.array for i in inputs])))
+        arrays = np.stack([item.array for item in inputs])
+        logits, features = self.outputs(arrays)
+        members, near = self.calibrated(logits), self._near(arrays, features)
         return [
-            self._prediction(members[:, row], item.warnings, scan_id)
+            self._prediction(members[:, row], item.warnings, scan_id, near[row])
             for row, (item, scan_id) in enumerate(zip(inputs, scan_ids, strict=True))
         ]
 
-    def logits(self, arrays: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Raw outputs [member, scan, finding] of inputs [scan, channel, (z,) y, x]."""
+    def outputs(self, arrays: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Raw outputs [member, scan, finding] of inputs [scan, channel, (z,) y, x], each member's features beside."""
         flips = self.settings.test_time_flips
-        return np.stack([logits_of(network, arrays, self.device, flips) for network in self.networks])
+        each = [outputs_of(network, arrays, self.device, flips) for network in self.networks]
+        return np.stack([logits for logits, _ in each]), [features for _, features in each]
+
+    def _near(self, arrays: NDArray[np.float32], features: Sequence[NDArray[np.float32]]) -> list[bool | None]:
+        """Whether each scan is like those learned from; None without a gate."""
+        if not self.gates:
+            return [None] * len(arrays)
+        return [bool(far <= 1) for far in excess(self.gates, [with_look(f, arrays) for f in features])]
 
     def calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated probabilities [member, scan, finding] of raw outputs."""
         return np.stack([self.settings.calibration.apply(member.astype(np.float64)) for member in logits])
 
-    def _prediction(self, members: NDArray[np.float64], warnings: tuple[str, ...], scan_id: str) -> Prediction:
+    def _prediction(
+        self, members: NDArray[np.float64], warnings: tuple[str, ...], scan_id: str, near: bool | None
+    ) -> Prediction:
         if not np.isfinite(members).all():
             raise ScanError(Reason.NON_FINITE, "the network's output for this scan is not a finite number")
         mean = members.mean(axis=0)
@@ -166,32 +171,10 @@ class Model:
             positive={f: probabilities[f] >= t for f, t in self._thresholds.items()},
             uncertainty=float(max(binary_entropy_bits(mean))),
             spread=float(members.std(axis=0).max()),
-            in_distribution=None,
-            warnings=warnings,
+            in_distribution=near,
+            warnings=(*warnings, "ood") if near is False else warnings,
             model=self.model_id,
         )
-
-
-def logits_of(
-    network: torch.nn.Module, arrays: NDArray[np.float32], device: torch.device, flips: Sequence[str] = ()
-) -> NDArray[np.float32]:
-    """Raw outputs [scan, finding] of one network, in padded batches of a fixed size.
-
-    Args:
-        flips: Axes of the input ("x", "y", "z"); the outputs for all mirror images along them are averaged.
-    """
-    axes = [-1 - "xyz".index(name) for name in flips]
-    mirrored = [dims for n in range(len(axes) + 1) for dims in combinations(axes, n)]
-    rows = []
-    with torch.inference_mode():
-        for start in range(0, len(arrays), BATCH):
-            part = np.asarray(arrays[start : start + BATCH])
-            padded = np.zeros((BATCH, *part.shape[1:]), dtype=np.float32)
-            padded[: len(part)] = part
-            batch = torch.from_numpy(padded).to(device)
-            outputs = torch.stack([network(batch.flip(dims) if dims else batch).float() for dims in mirrored]).mean(0)
-            rows.append(outputs.cpu().numpy()[: len(part)])
-    return np.concatenate(rows)
 
 
 def binary_entropy_bits(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -199,14 +182,22 @@ def binary_entropy_bits(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(-(xlogy(p, p) + xlogy(1 - p, 1 - p)) / np.log(2))
 
 
-def save_model(folder: Path, settings: Settings, networks: Sequence[Classifier]) -> None:
-    """Write a model folder: model.json, weights (members/ for an ensemble) and SHA256SUMS, each file atomically."""
+def save_model(folder: Path, settings: Settings, networks: Sequence[Classifier], gates: Sequence[Gate] = ()) -> None:
+    """Write a model folder: model.json, weights (members/ for an ensemble), gate and SHA256SUMS, each file atomically.
+
+    Args:
+        gates: One a network, or none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for path, network in zip(_weight_files(folder, len(networks)), networks, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
         with replacing(path) as temporary:
             save_file(state, temporary)
+    if gates:
+        kept = {f"{k}.{name}": tensor for k, gate in enumerate(gates) for name, tensor in gate.tensors().items()}
+        with replacing(folder / GATE) as temporary:
+            save_file(kept, temporary)
     content = settings.model_copy(update={"members": len(networks)}).model_dump(mode="json")
     write_json(folder / "model.json", content)
     write_sums(folder)
@@ -227,71 +218,70 @@ def load_model(folder: str | Path, device: str | None = None) -> Model:
     settings = _read_settings(folder)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     networks = [_load_network(path, settings, where) for path in _weight_files(folder, settings.members)]
+    gates = _load_gates(folder / GATE, len(networks))
     report = folder / "evaluation.json"
-    evaluation = read_json(report) if report.is_file() else None
-    return Model(folder, f"{settings.name}-{_identity(sums)}", settings, networks, where, evaluation)
-
-
-def verify(folder: Path) -> dict[str, str]:
-    """File -> SHA-256 of a model folder, all checked.
-
-    Raises:
-        ModelError: Naming the first file that is missing, changed, unlisted or of a type that could run code.
-    """
-    listing = folder / "SHA256SUMS"
-    if not folder.is_dir():
-        raise ModelError("missing", f"{folder} is no folder; give the `model` folder that training wrote")
-    unsafe = sorted(p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in SAFE_SUFFIXES)
-    if unsafe:
-        raise ModelError("unsafe_model", f"{unsafe[0]} is a type of file that may run code; only safetensors and JSON")
-    if not listing.is_file():
-        raise ModelError("manifest", f"{folder} has no SHA256SUMS; give the `model` folder that training wrote")
-    lines = [line.split("  ", 1) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if any(len(line) != 2 or ".." in Path(line[1]).parts or Path(line[1]).is_absolute() for line in lines):
-        raise ModelError("manifest", "SHA256SUMS is not a list of hashes and files of this folder")
-    sums = {name: digest for digest, name in lines}
-    here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"SHA256SUMS"}
-    if here != set(sums):
-        raise ModelError("checksum", f"files and SHA256SUMS differ: {', '.join(sorted(here ^ set(sums))[:3])}")
-    for name, digest in sums.items():
-        if sha256_of(folder / name) != digest:
-            raise ModelError("checksum", f"{name} was changed after it was written (SHA-256 differs); copy it again")
-    return sums
-
-
-def _identity(sums: Mapping[str, str]) -> str:
-    """12 hex digits that change when weights or settings do, not when an evaluation is added."""
-    own = {name: digest for name, digest in sums.items() if name == "model.json" or name.endswith(".safetensors")}
-    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+    evaluation = _read_json(report) if report.is_file() else None
+    return Model(folder, f"{settings.name}-{identity(sums)}", settings, networks, where, evaluation, gates)
 
 
 def _read_settings(folder: Path) -> Settings:
-    try:
-        content = read_json(folder / "model.json")
-    except (OSError, ValueError):
-        raise ModelError("corrupt_model", "model.json is missing or no JSON") from None
+    content = _read_json(folder / "model.json")
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         raise ModelError("format_version", f"made for format {version}, this program reads format {SCHEMA_VERSION}")
     try:
-        return Settings.model_validate(content)
+        settings = Settings.model_validate(_upgraded(content))
     except ValidationError as error:
         raise ModelError("corrupt_model", f"model.json does not hold a model's settings:\n{problems(error)}") from None
+    if math.prod(settings.preprocess.size) > MAX_INPUT_VALUES:
+        raise ModelError("too_large", f"model.json asks for inputs of {settings.preprocess.size} voxels")
+    return settings
+
+
+def _upgraded(content: dict[str, object]) -> dict[str, object]:
+    """The content as this version reads it: before `architecture` was written, some keys were without effect."""
+    section = content.get("model")
+    if not isinstance(section, dict) or "architecture" in section:
+        return content
+    idle = {"stem_size"} if section.get("dimensions") == 3 else {"stem_size", "width"}
+    return content | {"model": {key: value for key, value in section.items() if key not in idle}}
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        return read_json(path)
+    except (OSError, ValueError, RecursionError):
+        raise ModelError("corrupt_model", f"{path.name} is missing or no JSON") from None
 
 
 def _load_network(path: Path, settings: Settings, device: torch.device) -> Classifier:
-    network = build_network(settings.model, len(settings.findings))
+    state = read_safetensors(path, ModelError)
     try:
-        state = load_file(path)
-    except (OSError, SafetensorError):
-        raise ModelError("corrupt_model", f"{path.name} is missing or no safetensors file") from None
-    try:
+        with torch.device("meta"):  # how large it is, before anything is allocated
+            planned = build_network(settings.model, len(settings.findings))
+        wanted, held = (sum(t.numel() for t in tensors.values()) for tensors in (planned.state_dict(), state))
+        if wanted > 2 * held:
+            raise UsageError(f"it needs {wanted} numbers, the file holds {held}")
+        network = build_network(settings.model, len(settings.findings))
         network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ModelError("architecture", f"{path.name} does not fit model.json: {str(error)[:300]}") from None
+    except (UsageError, RuntimeError) as error:
+        raise ModelError("architecture", f"{path.name} does not fit model.json: {str(error)[:500]}") from None
     if not all_finite(network):
         raise ModelError("non_finite_weights", f"{path.name} holds weights that are not finite numbers")
     return network.to(device).eval()
+
+
+def _load_gates(path: Path, members: int) -> tuple[Gate, ...]:
+    if not path.is_file():
+        return ()
+    tensors = read_safetensors(path, ModelError)
+    try:
+        return tuple(
+            Gate.of_tensors({n.removeprefix(f"{k}."): t for n, t in tensors.items() if n.startswith(f"{k}.")})
+            for k in range(members)
+        )
+    except (KeyError, IndexError):
+        raise ModelError("corrupt_model", f"{path.name} does not hold a gate for each of {members} members") from None
 
 
 def _weight_files(folder: Path, members: int) -> list[Path]:

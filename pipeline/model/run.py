@@ -2,12 +2,13 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from pipeline.cohort.leakage import patients
 from pipeline.cohort.manifest import Cohort, read_cohort, targets
@@ -19,9 +20,10 @@ from pipeline.files import sha256_of, write_json, write_table
 from pipeline.model.dataset import Inputs, Refusal, cache_inputs
 from pipeline.model.fit import device_of, fit
 from pipeline.model.outputs import (
-    all_logits,
+    all_outputs,
     calibrate,
     fair_probabilities,
+    fit_gates,
     fix_points,
     held_out_aurocs,
     predictions_table,
@@ -32,8 +34,26 @@ from pipeline.model.processes import rank, silence_others
 from pipeline.scans.find import survey
 
 
-def train(config: Config, resume: bool = False) -> pd.DataFrame | None:
-    """Fit, calibrate, fix the operating point, save the model folder, predict every scan; return predictions.csv.
+@dataclass(frozen=True)
+class Trained:
+    """What a run made, and what it was made of.
+
+    Attributes:
+        table: predictions.csv.
+        cohort: The scans that are in some split, in row order. inputs: What the network saw of each row.
+        y: [row, finding] labels, NaN where missing.
+        usable: [row] whether the scan could be read and has a label.
+    """
+
+    table: pd.DataFrame
+    cohort: Cohort
+    inputs: Inputs
+    y: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+
+
+def train(config: Config, resume: bool = False) -> Trained | None:
+    """Fit, calibrate, fix the operating point, save the model folder, and predict every scan into predictions.csv.
 
     Where several processes train one model, all but the first only help to fit and return None.
 
@@ -56,7 +76,10 @@ def train(config: Config, resume: bool = False) -> pd.DataFrame | None:
     if rank() > 0:
         return None
     flips = config.augment.flip_axes if config.augment.test_time else ()
-    logits = all_logits(networks, inputs, device_of(config), flips)
+    logits, features = all_outputs(networks, inputs, device_of(config), flips)
+    gates = fit_gates(jobs, features, inputs)
+    if not gates:
+        stdout.print("too few scans for a gate: the model will not say whether a scan is unlike those it learned from")
     calibration = calibrate(jobs, logits, y, cohort.task)
     p = fair_probabilities(jobs, logits, calibration)
     settings = Settings(
@@ -65,10 +88,10 @@ def train(config: Config, resume: bool = False) -> pd.DataFrame | None:
         operating_points=fix_points(jobs, p, y, cohort.findings, config.evaluate.target),
         training=_training_facts(cohort, jobs) | _spread(held_out_aurocs(jobs, logits, y)),
     )  # fmt: skip
-    save_model(config.out / "model", settings, networks)
+    save_model(config.out / "model", settings, networks, gates)
     table = predictions_table(cohort, inputs, jobs, p, y)
     write_table(config.out / "predictions.csv", table, float_format="%.6f")
-    return table
+    return Trained(table, cohort, inputs, y, usable)
 
 
 def _claim_run(config: Config, resume: bool) -> None:

@@ -1,176 +1,146 @@
-"""Where pretrained weights come from, and what of them matched. Reading them never runs code."""
+"""Pretrained weights for a backbone, and what of them matched."""
 
-import os
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pipeline.domain import UsageError
+from pipeline.model.checkpoint import WeightsError
+from pipeline.model.sources import open_source
+from pipeline.model.trunks import inflate_kernel
+from pipeline.sections import ModelSection
 
-PREFIXES = ("module.", "state_dict.", "model.", "net.", "network.", "backbone.", "encoder.", "trunk.", "image_encoder.")
+PREFIXES = (
+    "module.", "state_dict.", "model.", "net.", "network.", "backbone.", "encoder.", "encoder_q.", "trunk.", "visual.",
+    "image_encoder.", "base_model.", "resnet.",
+)  # fmt: skip
 """Wrappers that training frameworks put before a tensor's name."""
+SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+"""Names of a ResNet's parts where they were put into one nn.Sequential (RadImageNet)."""
 HEADS = ("fc.", "classifier.", "head.", "last_linear.", "num_batches_tracked")
 """Tensors that belong to another task's output layer, or count batches: neither is asked for."""
-NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
-"""Keys under which checkpoints keep their tensors."""
-HUB_TIMEOUT_S = 5.0
-"""Longest wait for a hub's first answer; a machine without network gets its error within 10 s."""
-
-HUB_CACHE: Path | None = None
-"""Folder for downloaded weights; by default that of the hub's own client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How a weights file fitted a backbone.
+    """How weights fitted a backbone.
 
     Attributes:
         loaded: Tensors taken over. total: Tensors of the backbone.
         fresh: Names that keep their random start. foreign: Names in the file that fit nowhere.
+        adapted: Names whose kernels were summed over colours or inflated.
+        sha256: Of the file.
+        notes: What else a reader should know: licence, which member of an ensemble.
     """
 
     source: str
     loaded: int
     total: int
-    fresh: tuple[str, ...]
-    foreign: tuple[str, ...]
+    fresh: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One line for logs and reports."""
         if self.source == "none":
             return f"no pretrained weights, {self.total} tensors start at random"
-        rest = f"; fresh: {', '.join(self.fresh[:4])}{' ...' if len(self.fresh) > 4 else ''}" if self.fresh else ""
-        return f"weights {self.source}: loaded {self.loaded} of {self.total} tensors{rest}"
+        parts = [f"weights {self.source}: loaded {self.loaded} of {self.total} tensors"]
+        for word, names in (("fresh", self.fresh), ("left out", self.foreign)):
+            if names:
+                parts.append(f"{word}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}")
+        if self.adapted:
+            parts.append(f"{len(self.adapted)} adapted")
+        return "; ".join((*parts, *self.notes))
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values for the run folder."""
+        return asdict(self)
 
 
-def load_backbone(backbone: nn.Module, source: str, min_match: float = 0.9) -> Match:
-    """Fill a backbone from a local file or a hub name and tell what matched; "none" leaves it random.
+def load_backbone(trunk: nn.Module, rules: ModelSection) -> Match:
+    """Fill a trunk with the weights that `rules.weights` names and tell what matched; "none" leaves it random.
 
-    The first convolution's kernels are summed over the colours when the backbone takes one channel.
+    The first convolution's kernels are summed over the colours when the trunk takes one channel; 2D kernels are
+    inflated where the trunk is an inflated network.
 
     Raises:
-        UsageError: If the file or hub can't be read, or less than `min_match` of the tensors matched.
+        WeightsError: If the weights can't be had, are damaged or unsafe, or belong to another network.
     """
-    wanted = {k: v for k, v in backbone.state_dict().items() if not k.endswith("num_batches_tracked")}
-    if source == "none":
-        return Match("none", 0, len(wanted), tuple(wanted), ())
-    path = _locate(source)
-    found = _strip(read_tensors(path), wanted)
-    fitting = {k: t for k, v in wanted.items() if k in found and (t := _fit(found[k], v)) is not None}
-    fresh = tuple(k for k in wanted if k not in fitting)
-    foreign = tuple(k for k in found if k not in fitting and not any(h in k for h in HEADS))
-    match = Match(source, len(fitting), len(wanted), fresh, foreign)
-    if len(fitting) < min_match * len(wanted):
-        raise UsageError(
-            f"model.weights: only {match.loaded} of {match.total} tensors of the backbone matched {source} "
-            f"(at least {min_match:.0%} are needed). First names that fit nowhere: {', '.join(foreign[:5]) or 'none'}; "
-            f"first names still missing: {', '.join(fresh[:3])}. Check model.backbone and model.dimensions."
-        )
-    backbone.load_state_dict(fitting, strict=False)
+    wanted = {k: v for k, v in trunk.state_dict().items() if not k.endswith("num_batches_tracked")}
+    if rules.weights == "none":
+        return Match("none", 0, len(wanted), fresh=tuple(wanted))
+    source = open_source(rules)
+    found = _strip(source.tensors, wanted)
+    fitting = {k: t for k, v in wanted.items() if k in found and (t := _fit(found[k], v, rules)) is not None}
+    match = Match(
+        source.name, len(fitting), len(wanted),
+        fresh=_shown(k for k in wanted if k not in fitting),
+        foreign=_shown(k for k in found if k not in fitting and not any(h in k for h in HEADS)),
+        adapted=_shown(k for k, t in fitting.items() if t.shape != found[k].shape),
+        sha256=source.sha256, notes=source.notes,
+    )  # fmt: skip
+    _check(match, fitting, rules)
+    trunk.load_state_dict(fitting, strict=False)
     return match
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file or of a torch checkpoint (tensors only; pickled code is refused).
-
-    Raises:
-        UsageError: If the file is missing, no checkpoint, damaged, or holds anything but plain tensors.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except OSError:
-        raise UsageError(f"model.weights: no file {path}; give an existing .safetensors, .pth or .ckpt file") from None
-    if start.startswith(b"version https://git-lfs"):
-        raise UsageError(f"model.weights: {path} is a Git LFS pointer, not the weights; run `git lfs pull` first")
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError:
-        raise UsageError(f"model.weights: {path} is damaged or no safetensors file") from None
-    except Exception as error:
-        # torch raises EOFError, RuntimeError, OSError or UnpicklingError on damaged and on unsafe files alike.
-        raise UsageError(
-            f"model.weights: {path} can't be loaded as plain tensors ({error.__class__.__name__}): it is damaged, or "
-            "holds code, which is never run. Save its state_dict as .safetensors"
-        ) from None
-    return _tensors_in(content, path)
+def _shown(names: Iterable[str]) -> tuple[str, ...]:
+    """Names as the network's library has them."""
+    return tuple(name.removeprefix("network.") for name in names)
 
 
-def _tensors_in(content: object, path: Path) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-        if tensors:
-            return tensors
-        for key in NESTED:
-            if isinstance(content.get(key), Mapping):
-                return _tensors_in(content[key], path)
-    raise UsageError(f"model.weights: {path} holds no tensors (expected a state_dict)")
+def _check(match: Match, fitting: Mapping[str, Tensor], rules: ModelSection) -> None:
+    """Refuse weights of another network, or that are not finite."""
+    parts = {name.split(".")[0] for name in (*_shown(fitting), *match.fresh)}
+    deeper = [name for name in match.foreign if name.split(".")[0] in parts]
+    if match.loaded < rules.min_match * match.total or len(deeper) > (1 - rules.min_match) * match.total:
+        raise WeightsError(
+            "architecture", f"{match.loaded} of {match.total} tensors of the backbone matched {match.source} (at "
+            f"least {rules.min_match:.0%} are needed), and {len(match.foreign)} of its tensors fit nowhere. First of "
+            f"these: {', '.join(match.foreign[:5]) or 'none'}; first still missing: "
+            f"{', '.join(match.fresh[:3]) or 'none'}. Check model.backbone, model.dimensions and model.architecture",
+        )  # fmt: skip
+    broken = [name for name, tensor in fitting.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise WeightsError(
+            "non_finite_weights", f"{match.source} holds values that are not finite numbers (first: {broken[0]})"
+        )
 
 
 def _strip(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the backbone's own names: wrappers are peeled off until a name is known."""
-    stripped = {}
+    """The tensors under the trunk's own names: wrappers are peeled off until a name is known.
+
+    Raises:
+        WeightsError: If two tensors come out under one name.
+    """
+    stripped: dict[str, Tensor] = {}
     for name, tensor in found.items():
-        short = name
-        while f"network.{short}" not in wanted and (prefix := next((p for p in PREFIXES if short.startswith(p)), "")):
-            short = short.removeprefix(prefix)
-        stripped[f"network.{short}" if f"network.{short}" in wanted else short] = tensor
+        own = _own_name(name, wanted)
+        if own in stripped and own in wanted:
+            raise WeightsError("architecture", f"the file holds {own.removeprefix('network.')} twice, once as {name}")
+        stripped[own] = tensor
     return stripped
 
 
-def _fit(tensor: Tensor, wanted: Tensor) -> Tensor | None:
-    """The tensor in the wanted shape, colour kernels summed for one channel; None where it can't fit."""
+def _own_name(name: str, wanted: Mapping[str, Tensor]) -> str:
+    short = name
+    while f"network.{short}" not in wanted:
+        prefix = next((p for p in PREFIXES if short.startswith(p)), "")
+        if not prefix:
+            part, dot, rest = short.partition(".")
+            short = f"{SEQUENTIAL.get(part, part)}{dot}{rest}"
+            break
+        short = short.removeprefix(prefix)
+    return f"network.{short}" if f"network.{short}" in wanted else short
+
+
+def _fit(tensor: Tensor, wanted: Tensor, rules: ModelSection) -> Tensor | None:
+    """The tensor in the wanted shape, summed over colours and inflated where needed; None where it can't fit."""
+    if tensor.ndim == 4 and wanted.ndim == 5 and rules.architecture == "inflated":
+        tensor = inflate_kernel(tensor.float(), wanted.shape[2], rules.inflation)
     if tensor.ndim == wanted.ndim and tensor.ndim >= 4 and wanted.shape[1] == 1 and tensor.shape[1] == 3:
         tensor = tensor.float().sum(1, keepdim=True)
     return tensor.to(wanted.dtype) if tensor.shape == wanted.shape else None
-
-
-def _locate(source: str) -> Path:
-    """The local file a source means; hub names are downloaded first."""
-    path = Path(source).expanduser()
-    if path.is_file() or path.suffix in (".safetensors", ".pth", ".pt", ".ckpt", ".bin"):
-        return path
-    repository = source if "/" in source else f"timm/{source}"
-    return _download(repository)
-
-
-def _download(repository: str) -> Path:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    cached = try_to_load_from_cache(repository, "model.safetensors", cache_dir=HUB_CACHE)
-    if isinstance(cached, str):
-        return Path(cached)
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    advice = (
-        f"Download model.safetensors of {repository} where there is a network and give its path as model.weights, "
-        "or use weights: none"
-    )
-    try:
-        # The hub's client retries for most of a minute without a network; one short question first spares that.
-        urllib.request.urlopen(f"{endpoint}/api/models/{repository}", timeout=HUB_TIMEOUT_S).close()
-    except urllib.error.HTTPError as error:
-        raise UsageError(f"model.weights: the hub answered {error.code} for {repository}. {advice}") from None
-    except (OSError, ValueError):
-        raise UsageError(
-            f"model.weights: {repository} is no local file, and the hub can't be reached. {advice}"
-        ) from None
-    try:
-        return Path(
-            hf_hub_download(
-                repository, "model.safetensors", endpoint=endpoint, etag_timeout=HUB_TIMEOUT_S, cache_dir=HUB_CACHE
-            )
-        )
-    except (HfHubHTTPError, OSError) as error:
-        raise UsageError(
-            f"model.weights: downloading {repository} failed ({error.__class__.__name__}). {advice}"
-        ) from None

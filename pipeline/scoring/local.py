@@ -14,7 +14,8 @@ from typing import TypeAlias
 from pipeline import __version__
 from pipeline.console import progress
 from pipeline.domain import Prediction, Scan, ScanError, UsageError
-from pipeline.model.package import BATCH, Model, load_model
+from pipeline.model.inference import BATCH
+from pipeline.model.package import Model, load_model
 from pipeline.model.preprocess import ModelInput, read_input
 from pipeline.scans.archives import stamped
 from pipeline.scans.find import survey

@@ -42,8 +42,8 @@ def test_a_prediction_does_not_depend_on_its_neighbours(saved) -> None:
     model = load_model(saved)
     rng = np.random.default_rng(0)
     arrays = rng.random((11, 1, 16, 24, 24)).astype(np.float32)
-    together = model.logits(arrays)[0]
-    alone = np.concatenate([model.logits(arrays[k : k + 1])[0] for k in range(11)])
+    together = model.outputs(arrays)[0][0]
+    alone = np.concatenate([model.outputs(arrays[k : k + 1])[0][0] for k in range(11)])
     np.testing.assert_array_equal(together, alone)
 
 
@@ -51,7 +51,7 @@ def test_an_ensemble_averages_probabilities(tmp_path) -> None:
     model = load_model(save_tiny(tmp_path / "model", members=3))
     assert sorted(p.name for p in (tmp_path / "model" / "members").iterdir()) == ["0", "1", "2"]
     prediction = model.predict(VOLUME)
-    members = model.calibrated(model.logits(_array(model)))[:, 0, 0]
+    members = model.calibrated(model.outputs(_array(model))[0])[:, 0, 0]
     assert prediction.probabilities["nodule"] == pytest.approx(members.mean(), abs=1e-6)
     assert prediction.spread == pytest.approx(members.std())
     assert prediction.spread > 0

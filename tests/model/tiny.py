@@ -21,7 +21,7 @@ def save_tiny(folder: Path, members: int = 1, **changes) -> Path:
         preprocess=PreprocessSection(size=(24, 24, 16)), calibration=uncalibrated("binary", 1),
         operating_points={"nodule": OperatingPoint("nodule", 0.5, "youden")},
     ).model_copy(update=changes)  # fmt: skip
-    save_model(folder, settings, [build_network(SECTION, 1) for _ in range(members)])
+    save_model(folder, settings, [build_network(settings.model, 1) for _ in range(members)])
     return folder
 
 
@@ -31,3 +31,14 @@ def marked(shape: tuple[int, int, int], affine: np.ndarray, at: tuple[int, int, 
     low, high = np.maximum(np.array(at) - radius, 0), np.array(at) + radius + 1
     voxels[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = 400
     return Volume(voxels, affine, "HU")
+
+
+def lively(network: torch.nn.Module) -> torch.nn.Module:
+    """The network, in evaluation mode, with norms as after training: a fresh one hides mistakes in them."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.bias, -0.2, 0.2)
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return network.eval()
