@@ -49,9 +49,9 @@ class Options:
     """Width and height of the 2D inputs."""
     volume: int = 64
     """Width, height and depth of the inputs of all others."""
-    batch: int = 2
+    batch: int = 1
     """Inputs in one pass."""
-    repeats: int = 3
+    repeats: int = 1
     """Timed passes, after one that does not count; the median counts."""
     write: bool = False
     """Write the table into docs/resnet.md."""
@@ -73,12 +73,12 @@ def main(options: Options) -> None:
 
 
 def _heading(options: Options, device: torch.device) -> str:
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"one {platform.machine()} core (CPU time)"
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU time of one {platform.machine()} core"
     return f"""
-One gray input of {options.picture}² (2D) or {options.volume}³ (all others), batches of {options.batch}, fp32; median of
-{options.repeats} passes on {where} of a machine that other work shared; torch {torch.__version__.partition("+")[0]},
-{datetime.now(UTC):%Y-%m-%d}. Memory: what one input keeps from the forward pass for the backward pass; weights,
-gradients and AdamW's two moments add 16 bytes a parameter.
+For one gray input of {options.picture}² (2D) or {options.volume}³ (all others), in batches of {options.batch}, fp32.
+Times: {where}, median of {options.repeats} after a first pass, on a machine that other work
+shared; torch {torch.__version__.partition("+")[0]}, {datetime.now(UTC):%Y-%m-%d}. Memory: what the forward pass
+keeps for the backward pass; weights, gradients and AdamW's two moments add 16 bytes a parameter.
 
 | | backbone | parameters, M | multiply-adds, G | memory, MB | forward, ms | training step, ms |
 |---|---|---|---|---|---|---|"""

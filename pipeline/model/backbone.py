@@ -71,6 +71,8 @@ def build_network(rules: ModelSection, outputs: int) -> Classifier:
     network = Classifier(trunk, pool, trunk.features, outputs, rules.dropout)
     # Channels last: a quarter to a third faster on a CPU, in 2D and 3D, forward and backward.
     flat = rules.dimensions == 2 or rules.architecture == "slices"
+    if any(p.ndim == (5 if flat else 4) for p in network.parameters()):
+        return network  # a network with weights of other ranks has no such layout
     to_layout = cast(Callable[..., Classifier], network.to)
     return to_layout(memory_format=torch.channels_last if flat else torch.channels_last_3d)
 

@@ -102,12 +102,14 @@ def _inflate(module: nn.Module, rules: ModelSection) -> nn.Module:
         UsageError: If a layer has no 3D counterpart here.
     """
     kind = type(module)
-    if isinstance(module, nn.Conv2d) and kind is nn.Conv2d:
-        return InflatedConv(module, rules)
-    if isinstance(module, nn.MaxPool2d):
-        return nn.MaxPool3d(module.kernel_size, module.stride, module.padding, ceil_mode=module.ceil_mode)
-    if isinstance(module, nn.AvgPool2d) and isinstance(size := module.kernel_size, int) and module.stride == size:
-        return BlockMeans(size, size, cast(int, module.padding), module.ceil_mode, module.count_include_pad)
+    if kind is nn.Conv2d:
+        return InflatedConv(cast(nn.Conv2d, module), rules)
+    if kind is nn.MaxPool2d:
+        flat = cast(nn.MaxPool2d, module)
+        return nn.MaxPool3d(flat.kernel_size, flat.stride, flat.padding, ceil_mode=flat.ceil_mode)
+    if isinstance(module, nn.AvgPool2d) and _is_block_mean(module):
+        size = cast(int, module.kernel_size)
+        return BlockMeans(size, size, ceil_mode=module.ceil_mode, count_include_pad=module.count_include_pad)
     if kind in CONTAINERS or kind in RECAST:
         for name, child in module.named_children():
             module.add_module(name, _inflate(child, rules))
@@ -118,3 +120,8 @@ def _inflate(module: nn.Module, rules: ModelSection) -> nn.Module:
             f"{rules.backbone} has a part of another kind ({kind.__name__}). Use a ResNet, or architecture: slices"
         )
     return module
+
+
+def _is_block_mean(pool: nn.AvgPool2d) -> bool:
+    """Whether the windows of a mean lie side by side, without padding."""
+    return type(pool) is nn.AvgPool2d and pool.stride == pool.kernel_size and pool.padding == 0

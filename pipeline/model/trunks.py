@@ -110,7 +110,10 @@ def timm_network(rules: ModelSection) -> nn.Module:
     create = partial(
         timm.create_model, rules.backbone, pretrained=False, in_chans=rules.channels, num_classes=0, global_pool=""
     )
-    network = cast(nn.Module, create())
+    try:
+        network = cast(nn.Module, create())
+    except AssertionError:  # how timm says that a network can't be had without its pooling
+        raise UsageError(f"model.backbone: {rules.backbone} gives no feature map; use another network") from None
     if hasattr(network, "dynamic_img_size"):
         network = create(dynamic_img_size=True)  # a vision transformer of any input size
     _change_first_convolution(network, rules)

@@ -108,6 +108,7 @@ def test_a_small_stem_keeps_small_pictures_large() -> None:
             "no first convolution of stride 2",
         ),
         (ModelSection(dimensions=2, backbone="test_vit", stem_pool=False), "no pooling in its stem"),
+        (ModelSection(dimensions=2, backbone="efficientvit_b0"), "efficientvit_b0 gives no feature map"),
         (ModelSection(dimensions=2, backbone="resnet10t", stem_size=3), "resnet10t has no first convolution of 7 x 7"),
         (ModelSection(dimensions=2, backbone="resnetv2_50x1_bit", stem_pool=False), "no pooling in its stem"),
     ],
