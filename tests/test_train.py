@@ -82,7 +82,14 @@ def test_a_run_folder_holds_what_was_promised(cohort, tmp_path, capsys) -> None:
     assert train(tmp_path, cohort) == 0
     assert "next: python -m pipeline.evaluate" in capsys.readouterr().out
     run = tmp_path / "run"
-    for name in ("config.yaml", "history.csv", "predictions.csv", "environment.json", "model/model.json"):
+    for name in (
+        "config.yaml",
+        "history.csv",
+        "predictions.csv",
+        "environment.json",
+        "weights.json",
+        "model/model.json",
+    ):
         assert (run / name).is_file(), name
     probes = json.loads((run / "shortcuts.json").read_text())["bright"]
     assert probes["thumbnail"]["value"] > 0.8  # brightness is the label here

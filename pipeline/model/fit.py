@@ -17,6 +17,7 @@ from pipeline.cohort.manifest import Cohort
 from pipeline.config import Config
 from pipeline.console import Bar, progress, stdout
 from pipeline.domain import UsageError
+from pipeline.files import write_json
 from pipeline.model.backbone import Classifier, build_network, count_parameters
 from pipeline.model.checkpoints import BEST, LAST, WholeFiles, keepers, newest
 from pipeline.model.dataset import Inputs, ScanDataset, plain_loader, train_loader
@@ -69,6 +70,8 @@ def _fit_once(
     lightning.seed_everything(job.seed, verbose=False)
     network = build_network(config.model, len(cohort.findings))
     match = load_backbone(network.trunk, config.model)
+    if rank() == 0:
+        write_json(config.out / "weights.json", match.as_json())
     millions = count_parameters(network) / 1e6
     stdout.print(f"{job.name}: {config.model.backbone}, {millions:.1f} million parameters; {match}", markup=False)
     weights = class_weights(y[job.learn], cohort.task, rules.imbalance == "weights")

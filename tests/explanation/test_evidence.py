@@ -26,7 +26,7 @@ def model(tmp_path_factory):
 
 def test_the_sum_over_the_slices_is_the_logit(model) -> None:
     volume = marked((40, 40, 10), np.diag([2.0, 2, 3, 1]), (10, 20, 6), radius=3)  # one slice of the model each
-    logits = model.logits(preprocess(volume, model.preprocess).array[None])[:, 0, 0]
+    logits = model.outputs(preprocess(volume, model.preprocess).array[None])[0][:, 0, 0]
     biases = [float(network.head.bias[0].detach()) for network in model.networks]
     assert slice_evidence(model, volume, "nodule").sum() == pytest.approx(float(np.mean(logits - biases)), abs=1e-4)
 
