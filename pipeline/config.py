@@ -173,7 +173,14 @@ class EvaluateSection(Section):
     """What the evaluation reports."""
 
     target: str = "youden"
-    """How the operating point is chosen on the tune split: "youden", "sensitivity >= 0.95", "specificity >= 0.9"."""
+    """How the operating point is chosen on the tune split: "youden", "sensitivity >= 0.95", "specificity >= 0.9", or
+    "cost ratio 5" (a miss costs as much as five false alarms)."""
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of patients with the finding where the model is to be used: PPV and NPV are also given for it."""
+    max_false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """The partial AUROC counts only false-positive rates up to this one."""
+    coverage: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
+    """Share of scans whose prediction set is to hold the truth (split-conformal, limits from the tune split)."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Confidence level of all intervals."""
     resamples: PositiveInt = 2000

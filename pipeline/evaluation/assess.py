@@ -7,8 +7,9 @@ import pandas as pd
 
 from pipeline.config import EvaluateSection
 from pipeline.domain import OperatingPoint, UsageError
+from pipeline.evaluation.abstention import abstention, sets_of
 from pipeline.evaluation.accuracy import finding_numbers
-from pipeline.evaluation.cases import cases_of
+from pipeline.evaluation.cases import cases_of, labelled
 from pipeline.evaluation.operating_point import choose
 from pipeline.evaluation.overall import overall
 from pipeline.evaluation.subgroups import subgroups
@@ -46,7 +47,8 @@ def assess(
     if missing or not wanted:
         names = ", ".join(missing) or "test, tune or oof"
         raise UsageError(f"no rows of split {names}; the predictions hold: {', '.join(sorted(there))}")
-    return {split: _split(table[table["split"] == split], section, points) for split in wanted}
+    tune = table[(table["split"] == "tune") & (table["status"] == "ok")]
+    return {split: _split(table[table["split"] == split], tune, section, points) for split in wanted}
 
 
 def held_out(table: pd.DataFrame) -> list[str]:
@@ -73,7 +75,9 @@ def task_of(findings: Sequence[str]) -> str:
     return "multiclass" if len(labels) == 1 and all("=" in finding for finding in findings) else "multilabel"
 
 
-def _split(rows: pd.DataFrame, section: EvaluateSection, points: Mapping[str, OperatingPoint]) -> dict[str, Any]:
+def _split(
+    rows: pd.DataFrame, tune: pd.DataFrame, section: EvaluateSection, points: Mapping[str, OperatingPoint]
+) -> dict[str, Any]:
     findings = findings_of(rows.columns)
     scored = rows[rows["status"] == "ok"]
     known = scored[scored[[f"y_{f}" for f in findings]].notna().any(axis=1)]
@@ -86,6 +90,9 @@ def _split(rows: pd.DataFrame, section: EvaluateSection, points: Mapping[str, Op
         "n_unlabelled": len(scored) - len(known),
         "subgroups": subgroups(known, cases, subgroup_columns(rows), section),
     }
+    for finding, case in cases.items():
+        sets = sets_of(labelled(known, finding), labelled(tune, finding), finding, section.coverage)
+        found["findings"][finding]["abstention"] = abstention(case, sets, section)
     if len(findings) > 1:
         found["overall"] = overall(known, findings, task_of(findings), section)
     return found

@@ -52,6 +52,34 @@ def test_the_entry_has_everything_that_is_promised() -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_predictive_values_at_another_prevalence_follow_bayes() -> None:
+    rows, section = check_predictions(random_table(), "P"), EvaluateSection(resamples=50, prevalence=0.02)
+    numbers = assess(rows, section, POINT)["test"]["findings"]["nodule"]
+    found, (se, sp) = numbers["at_prevalence"], (numbers[k]["value"] for k in ("sensitivity", "specificity"))
+    assert found["ppv"]["value"] == pytest.approx(se * 0.02 / (se * 0.02 + (1 - sp) * 0.98))
+    assert found["npv"]["value"] == pytest.approx(sp * 0.98 / (sp * 0.98 + (1 - se) * 0.02))
+    assert found["ppv"]["low"] < found["ppv"]["value"] < found["ppv"]["high"]
+    assert "at_prevalence" not in evaluated(random_table())["findings"]["nodule"]
+
+
+def test_predictive_values_at_the_prevalence_of_the_table_are_the_observed_ones() -> None:
+    rows = random_table()
+    share = rows["y_nodule"].astype(float).mean()
+    section = EvaluateSection(resamples=50, prevalence=share)
+    numbers = assess(check_predictions(rows, "P"), section, POINT)["test"]["findings"]["nodule"]
+    for name in ("ppv", "npv"):
+        assert numbers["at_prevalence"][name]["value"] == pytest.approx(numbers[name]["value"], abs=1e-12)
+
+
+def test_prediction_sets_take_their_limits_from_tune() -> None:
+    rows = random_table(split=["tune"] * 60 + ["test"] * 60)
+    found = assess(check_predictions(rows, "P"), SECTION, POINT)
+    numbers = found["test"]["findings"]["nodule"]["abstention"]
+    assert numbers["coverage"]["value"] > 0.75
+    assert 0 < numbers["referred"]["value"] < 1
+    assert found["tune"]["findings"]["nodule"]["abstention"]["reason"] == "the tune split itself sets the limits"
+
+
 def test_numbers_are_those_of_the_table() -> None:
     rows = random_table()
     y, p = rows["y_nodule"].astype(float), rows["p_nodule"].astype(float)
