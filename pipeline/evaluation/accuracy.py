@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import EvaluateSection
-from pipeline.evaluation import metrics
+from pipeline.evaluation import influence, metrics
 from pipeline.evaluation.cases import Cases
 from pipeline.evaluation.decision_curve import decision_curve
 from pipeline.evaluation.intervals import (
@@ -18,11 +18,11 @@ from pipeline.evaluation.intervals import (
     auroc_covariance,
     auroc_interval,
     auroc_parts,
-    bootstrap_interval,
-    by_patient,
     measure,
     newcombe,
     resampled,
+    scaled_interval,
+    spread_of,
     undefined,
     wilson,
     without_interval,
@@ -65,14 +65,26 @@ def measures(cases: Cases, section: EvaluateSection, wanted: tuple[str, ...]) ->
     names = tuple(name for name in wanted if cases.positive is not None or name not in metrics.AT_POINT)
     statistic = _statistic(cases, names, section.max_false_positive_rate)
     values = dict(zip(names, statistic(metrics.ones(cases.n))[0], strict=True))
-    needed = [k for k, name in enumerate(names) if not _closed_form(name, cases) and np.isfinite(values[name])]
-    drawn: dict[str, Array] = {}
-    if needed:
-        chosen = tuple(names[k] for k in needed)
-        statistic = _statistic(cases, chosen, section.max_false_positive_rate)
-        table = resampled(statistic, cases.patients, section.resamples, section.seed)
-        drawn = dict(zip(chosen, table.T, strict=True))
-    return {name: _measure(name, values.get(name, np.nan), drawn.get(name), cases, section.level) for name in wanted}
+    needed = tuple(name for name in names if not _closed_form(name, cases) and np.isfinite(values[name]))
+    errors = _standard_errors(cases, needed, section) if needed else {}
+    return {name: _measure(name, values.get(name, np.nan), errors.get(name), cases, section.level) for name in wanted}
+
+
+def _standard_errors(cases: Cases, names: tuple[str, ...], section: EvaluateSection) -> dict[str, float]:
+    """Standard errors by patient: by bootstrap, in large tables by the linear approximation."""
+    limit = section.max_false_positive_rate
+    if cases.n <= MANY:
+        table = resampled(_statistic(cases, names, limit), cases.patients, section.resamples, section.seed)
+        return {name: spread_of(column) for name, column in zip(names, table.T, strict=True)}
+    squares = (cases.p - cases.y) ** 2
+    found = {"brier": (squares - squares.mean()) / cases.n}
+    if cases.positive is not None:
+        found |= influence.of_decisions(metrics.confusion(cases.y, cases.positive))
+    if "partial_auroc" in names:
+        found["partial_auroc"] = influence.of_partial_auroc(cases.y, cases.p, limit)
+    if "average_precision" in names:
+        found["average_precision"] = influence.of_average_precision(cases.y, cases.p)
+    return {name: influence.standard_error(found[name], cases.patients) for name in names}
 
 
 def _closed_form(name: str, cases: Cases) -> bool:
@@ -102,21 +114,22 @@ def _statistic(cases: Cases, names: tuple[str, ...], max_false_positive_rate: fl
     return statistic
 
 
-def _measure(name: str, value: float, drawn: Array | None, cases: Cases, level: float) -> Measure:
+def _measure(name: str, value: float, error: float | None, cases: Cases, level: float) -> Measure:
     reason = _undefined_because(name, cases)
     if reason or not np.isfinite(value):
         return undefined(level, cases.n, reason or EMPTY.get(name, "its denominator is 0"))
     counted = _counted(name, cases)
     n, patients = int(counted.sum()), len(np.unique(cases.patients[counted]))
-    if drawn is None and name == "auroc":
+    if error is None and name == "auroc":
         return _auroc_measure(value, cases, level)
-    if drawn is None:
+    if error is None:
         return measure(value, *wilson(value * n, n, level), level, "Wilson", n)
     groups = patients if name in (*PROPORTIONS, "brier") else min(cases.patients_with(1), cases.patients_with(0))
     scale = SCALES.get(name, "logit")
-    interval = bootstrap_interval(value, drawn, groups, level, scale)
+    interval = scaled_interval(value, error, groups, level, scale)
     if interval is not None:
-        return measure(value, *interval, level, f"{by_patient(cases.n)}, {scale} scale", n)
+        how = "bootstrap" if cases.n <= MANY else "linear approximation"
+        return measure(value, *interval, level, f"{how} by patient, {scale} scale", n)
     return _without_spread(name, value, n, patients, cases, level)
 
 

@@ -10,6 +10,7 @@ from pipeline.domain import OperatingPoint, UsageError
 from pipeline.evaluation.abstention import abstention, sets_of
 from pipeline.evaluation.accuracy import finding_numbers
 from pipeline.evaluation.cases import cases_of, labelled
+from pipeline.evaluation.differences import subgroup_tests
 from pipeline.evaluation.operating_point import choose
 from pipeline.evaluation.overall import overall
 from pipeline.evaluation.subgroups import subgroups
@@ -90,6 +91,7 @@ def _split(
         "n_unlabelled": len(scored) - len(known),
         "subgroups": subgroups(known, cases, subgroup_columns(rows), section),
     }
+    found["subgroup_tests"] = subgroup_tests(known, cases, found["subgroups"])
     for finding, case in cases.items():
         sets = sets_of(labelled(known, finding), labelled(tune, finding), finding, section.coverage)
         found["findings"][finding]["abstention"] = abstention(case, sets, section)

@@ -1,8 +1,8 @@
 """Confidence intervals that respect that scans of one patient are not independent.
 
 One scan a patient: DeLong on the logit scale for the AUROC, Wilson for proportions. Patients with several scans: the
-bootstrap draws whole patients. Every other metric is bootstrapped, by patient, in both cases. Above `MANY` scans the
-AUROC's clustered variance is computed (Obuchowski 1997), and groups of patients are left out in turn instead of drawn.
+bootstrap draws whole patients. Every other metric is bootstrapped, by patient, in both cases. Above `MANY` scans
+every variance is computed, clustered by patient: Obuchowski's (1997) for the AUROC, alike for the others.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,9 +22,7 @@ Groups: TypeAlias = NDArray[np.intp]
 CELLS = 4_000_000
 """Weights held at once: keeps the bootstrap below about 200 MB whatever the number of scans."""
 MANY = 20_000
-"""Above this many scans nothing is bootstrapped: there the linear approximations below are exact enough."""
-LEFT_OUT_GROUPS = 50
-"""Groups of patients of the jackknife."""
+"""Above this many scans nothing is bootstrapped: there the linear approximation (`influence.py`) is as good."""
 Scale: TypeAlias = Literal["logit", "atanh", "log", "linear"]
 LOWEST: dict[Scale, float] = {"logit": 0.0, "atanh": -1.0, "log": 0.0, "linear": -np.inf}
 HIGHEST: dict[Scale, float] = {"logit": 1.0, "atanh": 1.0, "log": np.inf, "linear": np.inf}
@@ -157,13 +155,8 @@ def newcombe(value: float, positives: int, negatives: int, level: float) -> tupl
     return low, high
 
 
-def by_patient(scans: int) -> str:
-    """How `resampled` finds the spread of this many scans, for `method`."""
-    return "bootstrap by patient" if scans <= MANY else "jackknife by groups of patients"
-
-
 def resampled(statistic: Callable[[Array], Array], patients: Groups, resamples: int, seed: int) -> Array:
-    """A statistic under resamples of whole patients: [resample, metric]; above `MANY` scans by the jackknife.
+    """A statistic under resamples of whole patients: [resample, metric].
 
     Args:
         statistic: From weights [resample, scan] to values [resample, metric].
@@ -171,28 +164,9 @@ def resampled(statistic: Callable[[Array], Array], patients: Groups, resamples: 
         resamples: How often to draw.
         seed: Same seed, same patients: same draws.
     """
-    if len(patients) > MANY:
-        return _left_out(statistic, patients, seed)
     return np.concatenate(
         [statistic(counts[:, patients]) for counts in draws(int(patients.max()) + 1, len(patients), resamples, seed)]
     )
-
-
-def _left_out(statistic: Callable[[Array], Array], patients: Groups, seed: int) -> Array:
-    """Values whose standard deviation is the standard error of the delete-a-group jackknife (Kott 2001).
-
-    Patients fall into `LEFT_OUT_GROUPS` groups by chance; each value leaves one group out. One group is 2 % of the
-    patients, so the values lie too near to each other; they are spread by (groups - 1) / sqrt(groups).
-    """
-    rng = np.random.default_rng(seed)
-    group_of = (rng.permutation(int(patients.max()) + 1) % LEFT_OUT_GROUPS)[patients]
-    step, pieces = max(1, CELLS // len(patients)), []
-    for start in range(0, LEFT_OUT_GROUPS, step):
-        groups = np.arange(start, min(start + step, LEFT_OUT_GROUPS))
-        pieces.append(statistic((group_of != groups[:, None]).astype(np.float64)))
-    values = np.concatenate(pieces)
-    centre = values.mean(axis=0)
-    return np.asarray(centre + (values - centre) * (LEFT_OUT_GROUPS - 1) / np.sqrt(LEFT_OUT_GROUPS))
 
 
 def draws(patients: int, scans: int, resamples: int, seed: int) -> Iterator[Array]:
@@ -220,13 +194,24 @@ def bootstrap_interval(
         level: Confidence level.
         scale: "logit" for 0 to 1, "atanh" for -1 to 1, "log" for positive values, "linear" for differences.
     """
+    return scaled_interval(value, spread_of(drawn), groups, level, scale)
+
+
+def spread_of(drawn: Array) -> float:
+    """The bootstrap's standard error; NaN where too many resamples are undefined, 0 where all are alike."""
     finite = drawn[np.isfinite(drawn)]
-    if groups < 2 or len(finite) < max(2.0, ENOUGH * len(drawn)) or np.ptp(finite) == 0:
+    if len(finite) < max(2.0, ENOUGH * len(drawn)):
+        return float("nan")
+    return float(finite.std(ddof=1)) if np.ptp(finite) else 0.0
+
+
+def scaled_interval(
+    value: float, standard_error: float, groups: int, level: float, scale: Scale
+) -> tuple[float, float] | None:
+    """Interval from a standard error; None where there is no spread, or the value lies on its bound."""
+    if groups < 2 or not standard_error > 0 or value <= LOWEST[scale] or value >= HIGHEST[scale]:
         return None
-    if value <= LOWEST[scale] or value >= HIGHEST[scale]:
-        return None
-    freedom = min(groups, len(finite)) - 1
-    half = float(student.ppf((1 + level) / 2, freedom)) * float(finite.std(ddof=1))
+    half = float(student.ppf((1 + level) / 2, groups - 1)) * standard_error
     if scale == "logit":
         centre, half = float(logit(value)), half / (value * (1 - value))
         return float(expit(centre - half)), float(expit(centre + half))

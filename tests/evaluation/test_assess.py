@@ -3,7 +3,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 
 from pipeline.config import EvaluateSection
 from pipeline.domain import OperatingPoint, UsageError
@@ -221,6 +226,28 @@ def test_multiclass_overall_is_that_of_sklearn() -> None:
     assert found["accuracy"]["value"] == pytest.approx((p.argmax(axis=1) == truth).mean())
     assert np.sum(found["confusion"]["rows_true_columns_predicted"]) == n
     assert found["macro_auroc"]["low"] < expected < found["macro_auroc"]["high"]
+    hot = np.eye(3)[truth]
+    assert found["micro_auroc"]["value"] == pytest.approx(roc_auc_score(hot, p, average="micro"), abs=1e-12)
+    expected = average_precision_score(hot, p, average="micro")
+    assert found["micro_average_precision"]["value"] == pytest.approx(expected, abs=1e-12)
+    assert found["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(truth, p.argmax(axis=1)))
+    assert found["top_2_accuracy"]["value"] == pytest.approx(top_k_accuracy_score(truth, p, k=2), abs=1e-12)
+    assert found["top_2_accuracy"]["low"] < found["top_2_accuracy"]["value"] <= found["top_2_accuracy"]["high"]
+    assert "top_3_accuracy" not in found
+
+
+def test_micro_and_macro_averages_leave_missing_labels_out() -> None:
+    rows = random_table(60)
+    other = random_table(60, seed=1)
+    rows["y_mass"], rows["p_mass"] = other["y_nodule"].where(rows.index % 3 > 0, ""), other["p_nodule"]
+    found = evaluated(rows, {})["overall"]
+    kept = rows.index % 3 > 0
+    y = [rows["y_nodule"].astype(float), rows["y_mass"][kept].astype(float)]
+    p = [rows["p_nodule"].astype(float), rows["p_mass"][kept].astype(float)]
+    macro = np.mean([roc_auc_score(a, b) for a, b in zip(y, p, strict=True)])
+    assert found["macro_auroc"]["value"] == pytest.approx(macro, abs=1e-12)
+    micro = roc_auc_score(np.concatenate(y), np.concatenate(p))
+    assert found["micro_auroc"]["value"] == pytest.approx(micro, abs=1e-12)
 
 
 @pytest.mark.parametrize(
