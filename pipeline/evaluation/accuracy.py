@@ -18,6 +18,7 @@ from pipeline.evaluation.intervals import (
     auroc_covariance,
     auroc_interval,
     auroc_parts,
+    distinct,
     measure,
     newcombe,
     resampled,
@@ -119,7 +120,7 @@ def _measure(name: str, value: float, error: float | None, cases: Cases, level: 
     if reason or not np.isfinite(value):
         return undefined(level, cases.n, reason or EMPTY.get(name, "its denominator is 0"))
     counted = _counted(name, cases)
-    n, patients = int(counted.sum()), len(np.unique(cases.patients[counted]))
+    n, patients = int(counted.sum()), distinct(cases.patients[counted])
     if error is None and name == "auroc":
         return _auroc_measure(value, cases, level)
     if error is None:

@@ -18,6 +18,7 @@ from pipeline.evaluation.intervals import (
     Array,
     auroc_covariance,
     auroc_parts,
+    distinct,
     measure,
     resampled,
     scaled_interval,
@@ -135,7 +136,7 @@ def _brier(ours: Cases, theirs: Cases, section: EvaluateSection) -> dict[str, An
     def difference(weights: Array) -> Array:
         return np.asarray(weights @ gap / weights.sum(axis=1))[:, None]
 
-    groups = len(np.unique(ours.patients))
+    groups = distinct(ours.patients)
     return _bootstrapped(difference, lambda: (gap - gap.mean()) / len(gap), ours, groups, section)
 
 

@@ -4,11 +4,11 @@ import numpy as np
 from scipy.stats import t as student
 
 from pipeline.evaluation.cases import Cases
-from pipeline.evaluation.intervals import Array, Groups
+from pipeline.evaluation.intervals import Array, Groups, distinct
 from pipeline.evaluation.proportions import clustered_variance
 
-THRESHOLDS = np.round(np.arange(0.02, 0.99, 0.02), 2)
-"""Threshold probabilities of the curve."""
+THRESHOLDS = np.round(np.concatenate([np.arange(0.01, 0.1, 0.01), np.arange(0.1, 0.96, 0.05)]), 2)
+"""Threshold probabilities of the curve, dense where a miss weighs much more than a false alarm."""
 
 
 def decision_curve(cases: Cases, level: float) -> list[dict[str, float | None]]:
@@ -30,7 +30,7 @@ def decision_curve(cases: Cases, level: float) -> list[dict[str, float | None]]:
 
 def mean_interval(values: Array, patients: Groups, level: float) -> tuple[float, float | None, float | None]:
     """Mean of one value a scan, low, high: standard error clustered by patient, Student's quantile."""
-    mean, groups = float(values.mean()), len(np.unique(patients))
+    mean, groups = float(values.mean()), distinct(patients)
     if groups < 2:
         return mean, None, None
     half = float(student.ppf((1 + level) / 2, groups - 1)) * clustered_variance(values - mean, patients) ** 0.5

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from pipeline.evaluation.cases import Cases, labelled
-from pipeline.evaluation.intervals import Array, auroc_parts
+from pipeline.evaluation.intervals import Array, auroc_parts, distinct
 from pipeline.evaluation.subgroups import MISSING, OTHER, groups_of
 
 TESTED = ("auroc", "sensitivity", "specificity")
@@ -61,7 +61,7 @@ def equality(name: str, cases: Cases, groups: NDArray[np.str_], large: Sequence[
             values[k], own, here = _rate(cases, 1 if name == "sensitivity" else 0, here, tested)
         np.add.at(influence[:, k], cases.patients[here], own)
     contrast = np.eye(len(large))[:-1] - np.eye(len(large))[-1]
-    patients = len(np.unique(cases.patients[tested]))
+    patients = distinct(cases.patients[tested])
     spread = contrast @ (influence.T @ influence) @ contrast.T * patients / (patients - 1)
     gap = contrast @ values
     if np.allclose(gap, 0):
@@ -84,7 +84,7 @@ def _rate(
     cases: Cases, label: int, here: NDArray[np.bool_], tested: NDArray[np.bool_]
 ) -> tuple[float, Array, NDArray[np.bool_]]:
     """Rate of right calls among a group's scans of this label, residuals from the common rate, and those scans."""
-    right = (cases.positive == (label == 1)).astype(float)
+    right = np.asarray(cases.positive == (label == 1), dtype=float)
     own = here & (cases.y == label)
     common = right[tested & (cases.y == label)].mean()
     return float(right[own].mean()), (right[own] - common) / own.sum(), own

@@ -7,14 +7,14 @@ the squared sum of their influences. For the AUROC that is Obuchowski's clustere
 import numpy as np
 
 from pipeline.evaluation import metrics
-from pipeline.evaluation.intervals import Array, Groups, auroc_parts
+from pipeline.evaluation.intervals import Array, Groups, auroc_parts, distinct
 
 
 def standard_error(influence: Array, patients: Groups) -> float:
     """Standard error of a metric, clustered by patient."""
     sums = np.bincount(patients, weights=influence)
-    groups = np.count_nonzero(np.bincount(patients))
-    return float(np.sqrt(sums @ sums * groups / max(groups - 1, 1)))
+    groups = distinct(patients)
+    return float(np.sqrt(float(sums @ sums) * groups / max(groups - 1, 1)))
 
 
 def of_auroc(y: Array, p: Array) -> Array:
@@ -41,7 +41,7 @@ def of_partial_auroc(y: Array, p: Array, limit: float) -> Array:
     found[~truth] = np.where(p[~truth] > cut, rate - at_cut, 0.0)
     for side in (truth, ~truth):
         found[side] = (found[side] - found[side].mean()) / side.sum()
-    return found / (2 * (limit - limit**2 / 2))
+    return np.asarray(found / (2 * (limit - limit**2 / 2)))
 
 
 def of_average_precision(y: Array, p: Array) -> Array:
@@ -55,7 +55,7 @@ def of_average_precision(y: Array, p: Array) -> Array:
     # Each scan is among the called ones at every step from its own on.
     gained = np.cumsum((hits * (called - found) / called**2)[::-1])[::-1] / positives
     lost = np.cumsum((hits * found / called**2)[::-1])[::-1] / positives
-    return np.where(y == 1, own[step] + gained[step], -lost[step])
+    return np.asarray(np.where(y == 1, own[step] + gained[step], -lost[step]))
 
 
 def of_decisions(cells: Array) -> dict[str, Array]:

@@ -73,6 +73,11 @@ def undefined(level: float, n: int, reason: str) -> Measure:
     return {"value": None, "low": None, "high": None, "level": level, "method": "none", "n": int(n), "reason": reason}
 
 
+def distinct(patients: Groups) -> int:
+    """Number of different patients; counting is much faster than sorting them."""
+    return int(np.count_nonzero(np.bincount(patients)))
+
+
 def z_of(level: float) -> float:
     """The standard normal quantile of a two-sided interval."""
     return float(norm.ppf((1 + level) / 2))
@@ -115,11 +120,11 @@ def auroc_covariance(y: Array, parts: Array, patients: Groups) -> Array:
         centred = parts[side] - parts[side].mean(axis=0)
         sums = np.zeros_like(influence)
         np.add.at(sums, patients[side], centred / side.sum())
-        patients_here = len(np.unique(patients[side]))
+        patients_here = distinct(patients[side])
         total += sums.T @ sums * (patients_here / max(patients_here - 1, 1))
         sides.append(sums)
     cross = sides[0].T @ sides[1]
-    everyone = len(np.unique(patients))
+    everyone = distinct(patients)
     return np.asarray(total + (cross + cross.T) * (everyone / max(everyone - 1, 1)))
 
 

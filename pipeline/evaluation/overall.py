@@ -14,6 +14,7 @@ from pipeline.evaluation.intervals import (
     Array,
     Groups,
     Measure,
+    distinct,
     measure,
     resampled,
     scaled_interval,
@@ -41,7 +42,7 @@ def overall(rows: pd.DataFrame, findings: list[str], task: str, section: Evaluat
         section: Level, resamples and seed of the intervals.
     """
     y, p = (rows[[f"{kind}_{f}" for f in findings]].to_numpy(float) for kind in ("y", "p"))
-    patients = numbered(rows["patient"].to_numpy(str))
+    patients = numbered(rows["patient"])
     found = _intervals(MACRO, _macro(y, p), lambda: _macro_influence(y, p), patients, section, "a class is missing")
     found |= _intervals(MICRO, _micro(y, p), lambda: _micro_influence(y, p), patients, section, "a class is missing")
     if task != "multiclass":
@@ -78,7 +79,7 @@ def _macro_influence(y: Array, p: Array) -> Array:
         here = ~np.isnan(y[:, k])
         total[here, 0] += influence.of_auroc(y[here, k], p[here, k])
         total[here, 1] += influence.of_average_precision(y[here, k], p[here, k])
-    return total / y.shape[1]
+    return np.asarray(total / y.shape[1])
 
 
 def _micro(y: Array, p: Array) -> Callable[[Array], Array]:
@@ -154,7 +155,7 @@ def _intervals(
     else:
         drawn = resampled(statistic, patients, section.resamples, section.seed)
         errors, how = [spread_of(column) for column in drawn.T], "bootstrap"
-    found, groups = dict[str, Measure](), len(np.unique(patients))
+    found, groups = dict[str, Measure](), distinct(patients)
     for name, value, error in zip(names, values, errors, strict=True):
         interval = scaled_interval(value, error, groups, level, "logit")
         if not np.isfinite(value):

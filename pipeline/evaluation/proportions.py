@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.intervals import Array, Groups, Measure, measure, undefined, wilson
+from pipeline.evaluation.intervals import Array, Groups, Measure, distinct, measure, undefined, wilson
 
 Flags = NDArray[np.bool_]
 
@@ -26,7 +26,7 @@ def share(hits: Flags, counted: Flags, patients: Groups, level: float, nothing: 
         return undefined(level, 0, nothing)
     here, hit = patients[counted], hits[counted].astype(np.float64)
     value = float(hit.mean())
-    groups = len(np.unique(here))
+    groups = distinct(here)
     if groups == n:
         return measure(value, *wilson(value * n, n, level), level, "Wilson", n)
     if value in (0.0, 1.0) or groups < 2:
@@ -37,6 +37,5 @@ def share(hits: Flags, counted: Flags, patients: Groups, level: float, nothing: 
 
 def clustered_variance(residuals: Array, patients: Groups) -> float:
     """Variance of a mean of scans, whose residuals add up within a patient."""
-    sums = np.bincount(np.unique(patients, return_inverse=True)[1], weights=residuals)
-    groups = len(sums)
+    sums, groups = np.bincount(patients, weights=residuals), distinct(patients)
     return float(sums @ sums) * groups / (groups - 1) / len(residuals) ** 2

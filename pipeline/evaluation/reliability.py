@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.calibration import equal_mass_bins, expected_calibration_error, recalibration
 from pipeline.evaluation.cases import Cases
-from pipeline.evaluation.intervals import Array, measure, undefined, wilson, without_interval, z_of
+from pipeline.evaluation.intervals import Array, distinct, measure, undefined, wilson, without_interval, z_of
 
 SCANS_PER_BIN, MOST_BINS = 10, 10
 
@@ -62,7 +62,7 @@ def _bins(cases: Cases, bin_of: NDArray[np.intp], level: float) -> list[dict[str
     found = []
     for k in np.unique(bin_of):
         here = bin_of == k
-        observed, patients = float(cases.y[here].mean()), len(np.unique(cases.patients[here]))
+        observed, patients = float(cases.y[here].mean()), distinct(cases.patients[here])
         low, high = wilson(observed * patients, patients, level)
         mean_p, n = float(cases.p[here].mean()), int(here.sum())
         found.append({"mean_p": mean_p, "observed": observed, "low": low, "high": high, "n": n})
