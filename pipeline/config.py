@@ -175,6 +175,10 @@ class EvaluateSection(Section):
     target: str = "youden"
     """How the operating point is chosen on the tune split: "youden", "sensitivity >= 0.95", "specificity >= 0.9", or
     "cost ratio 5" (a miss costs as much as five false alarms)."""
+    unit: Literal["scan", "study", "patient"] = "scan"
+    """What is judged: each scan, or the scans of a study or of a patient together."""
+    aggregate: Literal["max", "mean"] = "max"
+    """How the probabilities of a unit's scans become one."""
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of patients with the finding where the model is to be used: PPV and NPV are also given for it."""
     max_false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1

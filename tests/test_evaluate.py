@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.evaluate import main
-from pipeline.files import sha256_of
+from pipeline.files import sha256_of, write_sums
 from pipeline.scans.find import survey
 from tests.evaluation.runs import predictions, run_folder
 
@@ -49,6 +49,55 @@ def test_the_frozen_threshold_is_used_and_not_chosen_again(tmp_path: Path) -> No
     positive = table["p_nodule"].astype(float) >= frozen
     assert numbers["operating_point"]["threshold"] == frozen
     assert numbers["confusion"]["tp"] == (positive & (table["y_nodule"] == 1)).sum()
+
+
+def test_pdf_and_figures_are_written_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder(tmp_path / "run")
+    assert main([str(run), "--pdf", "--figures", "--prevalence", "0.02"]) == 0
+    assert (run / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert len(list((run / "figures").glob("*.png"))) == len(list((run / "figures").glob("*.csv"))) == 7
+    assert "PPV at the given prevalence" in (run / "report.html").read_text()
+    assert evaluation(run)["test"]["findings"]["nodule"]["at_prevalence"]["prevalence"] == 0.02
+    assert "(7, each as png, svg and csv)" in said(capsys)
+
+
+def test_patients_can_be_judged_instead_of_scans(tmp_path: Path) -> None:
+    table = predictions()
+    table["patient"] = [f"{k // 3:016x}" for k in range(90)]
+    run = run_folder(tmp_path / "run", table)
+    assert main([str(run), "--unit", "patient", "--aggregate", "mean"]) == 0
+    found = evaluation(run)["test"]
+    assert (found["unit"], found["n_scans"], found["n_patients"]) == ("patient", 10, 10)
+    text = (run / "report.html").read_text()
+    assert "Each row is a patient: the mean of the probabilities of its scans." in text
+    assert "The thresholds were chosen again on the tune split, by patient." in text
+    assert main([str(run), "--unit", "study"]) == 2
+
+
+def cohort(folder: Path, scans: str = "scan_id,split\na,train\nb,\n") -> Path:
+    """What prepare leaves: two refused scans of three files, and one scan in no split."""
+    folder.mkdir()
+    (folder / "scans.csv").write_text(scans)
+    rows = "path,scan_id,reason,detail\np/1,c,truncated,x\np/2,c,truncated,x\np/3,,corrupt_file,y\n"
+    (folder / "rejected.csv").write_text(rows)
+    return folder
+
+
+def test_the_flow_starts_with_what_prepare_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepared = cohort(tmp_path / "cohort")
+    run = run_folder(tmp_path / "run", cohort={"folder": str(prepared)})
+    model = json.loads((run / "model" / "model.json").read_text())
+    model["training"]["scans_sha256"] = sha256_of(prepared / "scans.csv")
+    (run / "model" / "model.json").write_text(json.dumps(model))
+    write_sums(run / "model")
+    assert main([str(run)]) == 0
+    text = (run / "report.html").read_text()
+    assert "<b>93</b>scans found" in text  # 89 predicted, 1 without prediction, 2 refused, 1 in no split
+    assert "<li><span>truncated</span><span>1</span></li>" in text
+    (prepared / "scans.csv").write_text("scan_id,split\na,test\n")
+    assert main([str(run)]) == 0
+    assert "the COHORT folder has changed since training (hash_mismatch)" in said(capsys)
+    assert "<b>90</b>scans found" in (run / "report.html").read_text()
 
 
 def test_a_second_start_writes_the_same_bytes(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def _split(
     cases = {f: cases_of(known, f, points, section.target) for f in findings}
     found: dict[str, Any] = {
         "findings": {finding: finding_numbers(case, section) for finding, case in cases.items()},
+        "unit": section.unit,
         "n_scans": len(known),
         "n_patients": int(known["patient"].nunique()),
         "n_rejected": int((rows["status"] != "ok").sum()),

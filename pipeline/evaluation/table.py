@@ -16,7 +16,7 @@ from pipeline.domain import UsageError
 from pipeline.files import original_cell
 
 NO_SUBGROUP = frozenset({
-    "scan_id", "patient", "patient_id", "accession_number", "study_uid", "series_uid", "path", "split", "fold",
+    "scan_id", "patient", "patient_id", "accession_number", "study", "study_uid", "series_uid", "path", "split", "fold",
     "status", "reason", "detail", "warnings", "uncertainty", "spread", "in_distribution", "model", "seconds",
     "study_date", "content_sha256", "member",
 })  # fmt: skip

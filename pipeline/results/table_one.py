@@ -8,6 +8,8 @@ Columns = Sequence[tuple[str, "pd.Series[bool]"]]
 """Name of each part, and which rows are in it; the first part is all of them."""
 Row = tuple[str, list[str]]
 
+Section = tuple[str, list[Row]]
+
 TOP = 6
 """Values of a column that are listed before the others are summed up."""
 
@@ -43,3 +45,42 @@ def categories(values: "pd.Series[str]", columns: Columns, keep: "pd.Series[bool
 def share(n: int, total: int) -> str:
     """`17 (53 %)`, a dash where there is nothing to count."""
     return f"{n:,} ({100 * n / total:.0f} %)" if total else "–"
+
+
+PARTS = ("train", "tune", "test", "oof")
+FEW = 8
+"""A column of numbers with more distinct values than this is summed up by its median."""
+
+
+def table_one(table: pd.DataFrame, findings: Sequence[str], columns: Sequence[str]) -> tuple[list[str], list[Section]]:
+    """Names of the parts, and the sections (heading, rows) of a Table 1 of a table of predictions.
+
+    Patients' properties (age, sex) count each patient once, by the first scan; everything else counts scans.
+
+    Args:
+        table: One row a scan, with patient, split, y_<finding> and the columns.
+        findings: Whose positives are counted.
+        columns: Columns that describe scans and patients.
+    """
+    scans = (
+        table.drop_duplicates("scan_id") if not (table["split"] == "oof").any() else table[table["split"] != "train"]
+    )
+    scans = scans.reset_index(drop=True)
+    parts = [("all", pd.Series(True, index=scans.index))]
+    parts += [(name, scans["split"] == name) for name in PARTS if (scans["split"] == name).any()]
+    parts = parts if len(parts) > 2 else parts[:1]
+    first = ~scans["patient"].duplicated()
+    counts = [("Patients", [f"{scans['patient'][rows].nunique():,}" for _, rows in parts]),
+              ("Scans", [f"{int(rows.sum()):,}" for _, rows in parts])]  # fmt: skip
+    y = scans[[f"y_{finding}" for finding in findings]].astype(float)
+    positive = [(f, [share(int((y[f"y_{f}"][rows] == 1).sum()), int(y[f"y_{f}"][rows].notna().sum()))
+                     for _, rows in parts]) for f in findings]  # fmt: skip
+    sections: list[Section] = [("", counts), ("Scans with the finding", positive)]
+    for column in columns:
+        text = scans[column].fillna("").astype(str)
+        numbers = pd.to_numeric(text.where(text != ""), errors="coerce")
+        keep = first if column in ("age", "sex") else None
+        by_number = numbers[text != ""].notna().all() and numbers.nunique() > FEW
+        rows = numeric(numbers, parts, keep) if by_number else categories(text, parts, keep)
+        sections += [(column, rows)] if rows else []
+    return [name for name, _ in parts], sections
