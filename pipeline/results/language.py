@@ -1,8 +1,8 @@
 """The reader's language: English sentences and their translations, one plain table a language.
 
-The English sentence is the key, `{}` stands for what varies. So the program is written in English, a missing
-translation is shown in English, and a translator edits a text file. (gettext would need compiled catalogues in the
-package, and a key of its own for every sentence that a number is put into.)
+The English sentence is the key; `{}` stands for words that vary and are translated too, `{#}` for a number. So the
+program is written in English, a missing translation is shown in English, and a translator edits a text file. (gettext
+would need compiled catalogues in the package, and every sentence taken apart where it is made.)
 """
 
 import re
@@ -44,9 +44,17 @@ def read(code: str) -> dict[str, str]:
         return {str(key): str(value) for key, value in tomllib.load(file).items()}
 
 
+NUMBER = r"([\d.,−<>–\- ]+?)"
+
+
 @cache
 def _patterns(code: str) -> list[tuple[re.Pattern[str], str]]:
     """Sentences with something that varies, the most specific first."""
-    varying = {key: value for key, value in read(code).items() if "{}" in key}
-    ordered = sorted(varying, key=lambda key: (-len(key.replace("{}", "")), key))
-    return [(re.compile("(.+?)".join(map(re.escape, key.split("{}"))), re.DOTALL), varying[key]) for key in ordered]
+    varying = {key: value for key, value in read(code).items() if "{}" in key or "{#}" in key}
+    ordered = sorted(varying, key=lambda key: (-len(re.sub(r"\{#?\}", "", key)), key))
+    return [(re.compile(_expression(key), re.DOTALL), varying[key]) for key in ordered]
+
+
+def _expression(key: str) -> str:
+    parts = re.split(r"(\{#?\})", key)
+    return "".join({"{}": "(.+?)", "{#}": NUMBER}.get(part, re.escape(part)) for part in parts)
