@@ -175,6 +175,10 @@ class EvaluateSection(Section):
     target: str = "youden"
     """How the operating point is chosen on the tune split: "youden", "sensitivity >= 0.95", "specificity >= 0.9", or
     "cost ratio 5" (a miss costs as much as five false alarms)."""
+    calibration: Literal["temperature", "platt", "isotonic"] = "temperature"
+    """How train turns logits into probabilities, fitted on tune. temperature: one slope (for all classes of multiclass)
+    and an intercept a finding; platt: a slope and an intercept for each class; isotonic: any rising steps, for tune
+    splits of many hundred scans."""
     unit: Literal["scan", "study", "patient"] = "scan"
     """What is judged: each scan, or the scans of a study or of a patient together."""
     aggregate: Literal["max", "mean"] = "max"

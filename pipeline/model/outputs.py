@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.cohort.manifest import Cohort, pseudonyms, subgroup_columns
 from pipeline.domain import OperatingPoint
-from pipeline.evaluation.calibration import Calibration, Task, fit_temperature, uncalibrated
+from pipeline.evaluation.calibration import Calibration, Method, Task, fit_calibration, uncalibrated
 from pipeline.evaluation.operating_point import choose
 from pipeline.model.backbone import Classifier
 from pipeline.model.dataset import Inputs
@@ -31,12 +31,14 @@ def held_out(jobs: Sequence[Job], logits: Logits) -> tuple[NDArray[np.intp], Log
     return rows, np.concatenate([logits[member, job.watch] for member, job in enumerate(jobs)])
 
 
-def calibrate(jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32], task: str) -> Calibration:
+def calibrate(
+    jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32], task: str, method: Method = "temperature"
+) -> Calibration:
     """The calibration fitted on held-out rows; none where there are no such rows."""
     rows, own = held_out(jobs, logits)
     if not len(rows):
         return uncalibrated(cast(Task, task), y.shape[1])
-    return fit_temperature(own.astype(np.float64), y[rows].astype(np.float64), cast(Task, task))
+    return fit_calibration(method, own.astype(np.float64), y[rows].astype(np.float64), cast(Task, task))
 
 
 def fix_points(

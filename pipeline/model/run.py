@@ -42,7 +42,7 @@ def train(config: Config, resume: bool = False) -> pd.DataFrame:
     jobs = plan(cohort, config, y, usable)
     networks = [fit(job, config, cohort, inputs, y, resume) for job in jobs]
     logits = all_logits(networks, inputs, device_of(config))
-    calibration = calibrate(jobs, logits, y, cohort.task)
+    calibration = calibrate(jobs, logits, y, cohort.task, config.evaluate.calibration)
     settings = Settings(
         name=config.name, task=cohort.task, findings=cohort.findings, read=read, preprocess=config.preprocess,
         model=config.model, calibration=calibration, intended_use=config.intended_use,

@@ -154,7 +154,7 @@ def referral(rows: Sequence[Mapping[str, Any]]) -> Drawing:
     numbers = frame(rows)
 
     def draw(colours: Colours, say: Say) -> Figure:
-        figure, axes = plane(say("Share referred to a reader, the least sure first"), say("Error among the others"))
+        figure, axes = plane(say("Share referred, the least sure first"), say("Error among the others"))
         axes.fill_between(numbers["referred"], numbers["low"], numbers["high"], color=colours.curve, alpha=0.16,
                           linewidth=0)  # fmt: skip
         axes.plot(numbers["referred"], numbers["error"], color=colours.curve, linewidth=2)
@@ -171,7 +171,7 @@ def forest(numbers: pd.DataFrame) -> Drawing:
     """AUROC of every subgroup with its interval, and that of all scans as a line; small groups are open circles."""
 
     def draw(colours: Colours, say: Say) -> Figure:
-        labels = [say("all scans") if not column else shortened(f"{column}: {value}", 34)
+        labels = [say("all scans") if not column else shortened(f"{say(column)}: {say(value)}", 34)
                   for column, value in zip(numbers["column"], numbers["value"], strict=True)]  # fmt: skip
         figure, axes = plane("AUROC", "", (8.0, 0.9 + 0.28 * len(numbers)))
         y = np.arange(len(numbers))[::-1]
