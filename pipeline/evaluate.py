@@ -20,6 +20,8 @@ from pipeline.evaluation.table import check_predictions, findings_of, read_table
 from pipeline.evaluation.units import per_unit
 from pipeline.files import sha256_of, write_json, write_sums, write_text
 from pipeline.publish import Work, publish
+from pipeline.results.claim import claim
+from pipeline.results.cohort_flow import flow_of
 from pipeline.results.model_card import model_card
 from pipeline.results.words import NAMES, plain
 
@@ -49,16 +51,20 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     model = run.folder / "model"
     refused, unused, changed = _prepared(run)
     facts = _facts(model, run.settings) | {str(k): str(v) for k, v in run.settings.get("training", {}).items()}
-    notes = [*changed, *shared_patients(run.table, options.allow_shared_patients)]
+    shared = shared_patients(run.table, options.allow_shared_patients)
+    notes = [*changed, *shared]
     work = Work(
         run.config.name, run.table, section_of(options, run.config.evaluate), run.points, splits_of(options), notes,
         run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused,
     )  # fmt: skip
     evaluation = publish(run.folder, _as_asked(work, options))
     write_json(model / "evaluation.json", evaluation)
-    write_text(model / "MODEL_CARD.md", model_card(run.settings, evaluation, next(iter(evaluation))))
+    split, flow = next(iter(evaluation)), flow_of(run.table, refused, unused)
+    write_text(run.folder / "claim.md", claim(run.settings, work.settings, evaluation, split, flow, shared))
+    write_text(model / "MODEL_CARD.md", model_card(run.settings, evaluation, split))
     write_sums(model)
     stdout.print(f"model card    {model / 'MODEL_CARD.md'}", markup=False)
+    stdout.print(f"checklist     {run.folder / 'claim.md'} (CLAIM, TRIPOD+AI, STARD-AI)", markup=False)
     stdout.print(f"next: python -m pipeline.score {model} SCANS --out OUT", markup=False)
     return DONE
 

@@ -34,6 +34,7 @@ def test_a_run_gets_evaluation_report_card_and_hashes(tmp_path: Path, capsys: py
     assert list(found) == ["test", "tune"]
     assert (run / "model" / "evaluation.json").read_bytes() == (run / "evaluation.json").read_bytes()
     assert "# lung" in (run / "model" / "MODEL_CARD.md").read_text()
+    assert "no patient is in two splits" in (run / "claim.md").read_text()
     assert "<h1>" in (run / "report.html").read_text()
     for line in (run / "model" / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split("  ")
@@ -151,6 +152,7 @@ def test_shared_patients_stop_the_run_unless_told(tmp_path: Path, capsys: pytest
     assert not (run / "evaluation.json").exists()
     assert main([str(run), "--allow-shared-patients"]) == 0
     assert "these numbers flatter" in (run / "report.html").read_text()
+    assert "by patient: 1 patient(s) are both in test and in train: these numbers" in (run / "claim.md").read_text()
 
 
 def test_a_test_split_of_one_class_is_undefined_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
