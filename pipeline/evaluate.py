@@ -16,7 +16,7 @@ from pipeline.evaluation.assess import choose_points
 from pipeline.evaluation.compare import compare_all
 from pipeline.evaluation.join import join
 from pipeline.evaluation.run_folder import Run, read_frozen, read_run
-from pipeline.evaluation.table import check_predictions, findings_of, read_table, shared_patients
+from pipeline.evaluation.table import check_predictions, findings_of, read_table, read_tables, shared_patients
 from pipeline.evaluation.units import per_unit
 from pipeline.files import sha256_of, write_json, write_sums, write_text
 from pipeline.publish import Work, publish
@@ -114,7 +114,7 @@ def _as_asked(work: Work, options: Evaluate) -> Work:
 def evaluate_predictions(options: Evaluate) -> int:
     """Evaluate a table of predictions against a table of labels."""
     predictions, labels, out = required(options.predictions), required(options.labels), required(options.out)
-    joined = join(read_table(predictions), read_table(labels))
+    joined = join(*read_tables(predictions, labels))
     table = check_predictions(joined.table, str(predictions))
     section = section_of(options, EvaluateSection())
     points = thresholds(options, findings_of(table.columns)) or choose_points(table, section.target)

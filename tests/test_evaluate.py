@@ -272,6 +272,38 @@ def test_doubled_scans_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "labels: 1 row(s) repeat a scan_id" in said(capsys)
 
 
+def test_every_problem_of_both_tables_is_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tables(tmp_path)
+    p = pd.read_csv(tmp_path / "p.csv", dtype=str)
+    p.loc[[1, 2], "p_nodule"] = ["nan", "1.7"]
+    p.loc[3, "scan_id"] = "s0"
+    p.to_csv(tmp_path / "p.csv", index=False)
+    labels = pd.read_csv(tmp_path / "l.csv", dtype=str)
+    labels.loc[0, "nodule"] = "yes"
+    labels.loc[5, "scan_id"] = ""
+    labels.to_csv(tmp_path / "l.csv", index=False)
+    assert main(words) == 2
+    text = said(capsys)
+    for message in (
+        "predictions: 1 row(s) repeat a scan_id",
+        "predictions: p_nodule: expected a probability from 0 to 1, found something else in lines 3, 4",
+        "labels: scan_id is empty in 1 row(s)",
+        "nodule: expected 0, 1 or empty, found something else in 1 row(s)",
+    ):
+        assert message in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_unreadable_tables_are_both_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tables(tmp_path)
+    (tmp_path / "p.csv").unlink()
+    (tmp_path / "l.csv").write_text("scan_id,nodule\n")
+    assert main(words) == 2
+    text = said(capsys)
+    assert "p.csv: can't be read" in text
+    assert "l.csv: no rows under a header line" in text
+
+
 @pytest.mark.parametrize(
     ("words", "messages"),
     [

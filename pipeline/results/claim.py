@@ -32,10 +32,15 @@ def claim(
         flow: How scans became the evaluated ones.
         shared: Which splits share patients, in sentences.
     """
-    parts = [("Study", _study(settings)), ("Participants and scans", _scans(settings, config, evaluation, flow, shared)),
-             ("Reference standard", _reference()), ("Model and training", _model(settings, config)),
-             ("Evaluation", _evaluation(settings, evaluation[split])),
-             ("Results", _results(evaluation, split)), ("Discussion and availability", _rest(settings))]  # fmt: skip
+    parts = [
+        ("Study", _study(settings)),
+        ("Participants and scans", _scans(settings, config, evaluation, flow, shared)),
+        ("Reference standard", _reference()),
+        ("Model and training", _model(settings, config)),
+        ("Evaluation", _evaluation(settings, evaluation[split])),
+        ("Results", _results(evaluation, split)),
+        ("Discussion and availability", _rest(settings)),
+    ]
     lines = [HEAD]
     for heading, rows in parts:
         lines.append(f"## {heading}")
@@ -82,7 +87,7 @@ def _scans(
         ("Who is in it", "Table 1 of report.html, by split."),
         ("Partition", f"by patient: {disjoint}; seed {cohort.get('seed', 0)}; evaluated: {counts}."),
         ("De-identification", "patients are pseudonyms outside the cohort folder. " + _open("what was done before.")),
-        ("Missing values", "unlabelled scans are counted and left out; with several findings, only from the missing one."),
+        ("Missing values", "scans without a label are counted and left out, of each finding by itself."),
     ]  # fmt: skip
     return rows
 
