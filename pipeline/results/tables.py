@@ -56,11 +56,10 @@ def tiles(numbers: Mapping[str, Any]) -> list[Row]:
         found = next(iter(numbers["findings"].values()))
         return [row(key, found[key]) for key in ("auroc", "sensitivity", "specificity", "ppv", "npv")]
     over, findings = numbers["overall"], numbers["findings"]
-    rows = [
-        row(key, over[key])
-        for key in ("macro_auroc", "accuracy", "balanced_accuracy", "macro_average_precision")
-        if key in over
-    ]
+    keys: tuple[str, ...] = ("macro_auroc", "macro_average_precision", "micro_auroc")
+    if "accuracy" in over:
+        keys = ("macro_auroc", "accuracy", "balanced_accuracy", "macro_average_precision")
+    rows = [row(key, over[key]) for key in keys]
     ranked = sorted(
         (f for f in findings if findings[f]["auroc"]["value"] is not None), key=lambda f: findings[f]["auroc"]["value"]
     )

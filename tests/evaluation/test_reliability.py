@@ -31,3 +31,19 @@ def test_every_scan_is_in_one_bin_and_one_class_has_none() -> None:
     assert sum(b["n"] for b in bins) == 95
     assert all(b["low"] <= b["observed"] <= b["high"] for b in bins)
     assert calibration_numbers(Cases(np.ones(4), np.full(4, 0.5), np.arange(4)), 0.95)["bins"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scans", [1, 3])
+def test_the_slopes_interval_covers_1_where_the_probabilities_are_right(scans: int) -> None:
+    rng, hits = np.random.default_rng(6), {"slope": 0, "intercept": 0}
+    for _ in range(1000):
+        patients = np.repeat(np.arange(200), scans)
+        log_odds = rng.normal(0, 1.5, 200 * scans)
+        # Scans of a patient share their luck: one uniform number decides half of them.
+        luck = np.where(rng.random(len(patients)) < 0.5, rng.random(200)[patients], rng.random(len(patients)))
+        p = 1 / (1 + np.exp(-log_odds))
+        found = calibration_numbers(Cases((luck < p).astype(float), p, patients), 0.95)
+        for name, truth in (("slope", 1.0), ("intercept", 0.0)):
+            hits[name] += found[name]["low"] <= truth <= found[name]["high"]
+    assert {name: 0.93 <= n / 1000 <= 0.97 for name, n in hits.items()} == {"slope": True, "intercept": True}, hits
