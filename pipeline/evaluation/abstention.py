@@ -103,8 +103,8 @@ def referral_curve(cases: Cases, level: float) -> list[dict[str, Any]]:
         return []
     sure = np.abs(to_logit(cases.p) - logit(np.clip(threshold, 1e-12, 1 - 1e-12)))
     wrong, rows = cases.positive != (cases.y == 1), []
-    for wanted in REFERRED:
-        kept = sure >= np.quantile(sure, wanted, method="higher")
+    for limit in np.quantile(sure, REFERRED, method="higher"):
+        kept = sure >= limit
         error = share(wrong, kept, cases.patients, level, "")
         rows.append({"referred": float(1 - kept.mean()), "error": error["value"], "low": error["low"],
                      "high": error["high"], "n": error["n"]})  # fmt: skip

@@ -43,7 +43,7 @@ def assess(
             "choose them on the tune split"
         )
     wanted = splits or held_out(table)
-    there = set(table["split"])
+    there = set(table["split"].unique())
     missing = [split for split in wanted if split not in there]
     if missing or not wanted:
         names = ", ".join(missing) or "test, tune or oof"
@@ -54,7 +54,7 @@ def assess(
 
 def held_out(table: pd.DataFrame) -> list[str]:
     """The splits that the model was not trained on, the most telling first."""
-    others = set(table["split"]) - {"train", NO_SPLIT}
+    others = set(table["split"].unique()) - {"train", NO_SPLIT}
     return [s for s in ORDER if s in others] + sorted(others - set(ORDER))
 
 

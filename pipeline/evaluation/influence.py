@@ -67,6 +67,6 @@ def of_decisions(cells: Array) -> dict[str, Array]:
     shares, h = cells.mean(axis=0), 1e-6
     steps = np.concatenate([np.eye(4), -np.eye(4)]) * h
     values = metrics.at_point(np.maximum(shares + steps * shares, 0))
-    moved = (cells - shares) / len(cells)
     scale = np.where(shares > 0, 2 * h * shares, 1.0)
-    return {name: moved @ ((v[:4] - v[4:]) / scale) for name, v in values.items()}
+    slopes = np.column_stack([(v[:4] - v[4:]) / scale for v in values.values()])
+    return dict(zip(values, ((cells - shares) @ slopes / len(cells)).T, strict=True))
