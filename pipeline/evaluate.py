@@ -180,9 +180,8 @@ def _difference(result: Mapping[str, Any]) -> str:
     if result["value"] is None or result["low"] is None:
         return f"{plain(result['value'], 3)}: {result['reason']}"
     p = "" if result["p"] is None else f", p = {max(result['p'], 1e-4):.4f}"
-    return (
-        f"{plain(result['value'], 3)} ({plain(result['low'], 3)} to {plain(result['high'], 3)}{p}; {result['method']})"
-    )
+    how = "; ".join(filter(None, (result["method"], result.get("test"))))
+    return f"{plain(result['value'], 3)} ({plain(result['low'], 3)} to {plain(result['high'], 3)}{p}; {how})"
 
 
 if __name__ == "__main__":

@@ -170,6 +170,9 @@ def test_two_runs_are_compared_on_the_same_scans(tmp_path: Path, capsys: pytest.
     assert main([str(good), "--against", str(poor)]) == 0
     assert re.search(r"test nodule AUROC difference 0\.\d+ \(.*, p = 0\.\d+; DeLong, paired\)", said(capsys))
     found = json.loads((good / "comparison.json").read_text())
+    assert set(found["findings"]["nodule"]) == {"auroc", "average_precision", "brier", "sensitivity", "specificity"}
+    assert found["findings"]["nodule"]["sensitivity"]["test"] == "McNemar, exact"
+    assert found["findings"]["nodule"]["brier"]["high"] < 0
     assert (found["against"], found["split"]) == ("other", "test")
     assert found["findings"]["nodule"]["auroc"]["low"] > 0
 

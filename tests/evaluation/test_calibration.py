@@ -4,6 +4,8 @@ from pydantic import TypeAdapter
 from scipy.special import expit, logit, softmax
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
+from statsmodels.genmod.families import Binomial
+from statsmodels.genmod.generalized_linear_model import GLM
 
 from pipeline.evaluation.calibration import (
     Calibration,
@@ -170,6 +172,24 @@ def test_slope_and_its_error_are_those_of_a_logistic_regression() -> None:
     assert found is not None
     assert found.slope == pytest.approx(fitted.coef_[0, 0], rel=1e-5)
     assert found.slope_se == pytest.approx(classic, rel=0.1)
+
+
+def test_slope_intercept_and_errors_are_those_of_statsmodels() -> None:
+    rng = np.random.default_rng(9)
+    patients = np.repeat(np.arange(150), 3)
+    logits = rng.normal(0, 2, 150)[patients] + rng.normal(0, 1, 450)
+    y = (rng.random(450) < expit(0.7 * logits + 0.4)).astype(float)
+    found = recalibration(y, expit(logits), patients)
+    clustered = {"groups": patients, "use_correction": False}
+    x = logit(expit(logits))
+    both = GLM(y, np.column_stack([np.ones(450), x]), family=Binomial()).fit(
+        tol=1e-12, cov_type="cluster", cov_kwds=clustered
+    )
+    large = GLM(y, np.ones(450), family=Binomial(), offset=x).fit(tol=1e-12, cov_type="cluster", cov_kwds=clustered)
+    few = np.sqrt(150 / 149)  # patients / (patients - 1)
+    assert found is not None
+    assert (found.slope, found.slope_se) == pytest.approx((both.params[1], both.bse[1] * few), abs=1e-9)
+    assert (found.intercept, found.intercept_se) == pytest.approx((large.params[0], large.bse[0] * few), abs=1e-9)
 
 
 def test_copies_of_a_scan_do_not_shrink_the_error() -> None:
