@@ -120,18 +120,19 @@ def _measure(name: str, value: float, error: float | None, cases: Cases, level: 
     if reason or not np.isfinite(value):
         return undefined(level, cases.n, reason or EMPTY.get(name, "its denominator is 0"))
     counted = _counted(name, cases)
-    n, patients = int(counted.sum()), distinct(cases.patients[counted])
+    n = int(counted.sum())
     if error is None and name == "auroc":
         return _auroc_measure(value, cases, level)
     if error is None:
         return measure(value, *wilson(value * n, n, level), level, "Wilson", n)
-    groups = patients if name in (*PROPORTIONS, "brier") else min(cases.patients_with(1), cases.patients_with(0))
+    own = name in (*PROPORTIONS, "brier")
+    groups = distinct(cases.patients[counted]) if own else min(cases.patients_with(1), cases.patients_with(0))
     scale = SCALES.get(name, "logit")
     interval = scaled_interval(value, error, groups, level, scale)
     if interval is not None:
         how = "bootstrap" if cases.n <= MANY else "linear approximation"
         return measure(value, *interval, level, f"{how} by patient, {scale} scale", n)
-    return _without_spread(name, value, n, patients, cases, level)
+    return _without_spread(name, value, n, groups, cases, level)
 
 
 def _without_spread(name: str, value: float, n: int, patients: int, cases: Cases, level: float) -> Measure:
