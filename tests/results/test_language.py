@@ -1,5 +1,7 @@
 import re
 import string
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,3 +82,8 @@ def test_translations_have_the_same_sentences_and_as_many_places(code: str) -> N
 def test_sentences_are_translated_part_by_part(text: str, expected: str) -> None:
     assert Language("es")(text) == expected
     assert Language("en")(text) == text
+
+
+def test_the_tables_are_shipped_with_the_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "languages/*.toml" in project["tool"]["setuptools"]["package-data"]["*"]
