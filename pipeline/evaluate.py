@@ -104,10 +104,12 @@ def _as_asked(work: Work, options: Evaluate) -> Work:
         return work
     table, points = per_unit(work.table, unit, aggregate), work.points
     notes = [*work.notes, f"each row is a {unit}: the {aggregate} of the probabilities of its scans"]
-    chosen = choose_points(table, work.section.target)
-    if chosen and not any(point.chosen_on == "given" for point in points.values()):
-        points = chosen
-        notes.append(f"the thresholds were chosen again on the tune split, by {unit}")
+    for split, where in (("tune", "the tune split"), ("oof", "the other folds")):
+        chosen = choose_points(table, work.section.target, split)
+        if chosen and not any(point.chosen_on == "given" for point in points.values()):
+            points = chosen
+            notes.append(f"the thresholds were chosen again on {where}, by {unit}")
+            break
     return replace(work, table=table, points=points, notes=notes)
 
 

@@ -73,6 +73,11 @@ def test_patients_can_be_judged_instead_of_scans(tmp_path: Path) -> None:
     assert "Each row is a patient: the mean of the probabilities of its scans." in text
     assert "The thresholds were chosen again on the tune split, by patient." in text
     assert main([str(run), "--unit", "study"]) == 2
+    crossed = table.assign(split="oof", fold=[str(k // 3 % 3) for k in range(90)])
+    assert main([str(run_folder(tmp_path / "oof", crossed)), "--unit", "patient"]) == 0
+    point = evaluation(tmp_path / "oof")["oof"]["findings"]["nodule"]["operating_point"]
+    assert (point["chosen_on"], point["cross_fitted"]) == ("oof", True)
+    assert "chosen again on the other folds, by patient" in (tmp_path / "oof" / "report.html").read_text()
 
 
 def cohort(folder: Path, scans: str = "scan_id,split\na,train\nb,\n") -> Path:

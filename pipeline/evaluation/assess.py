@@ -58,11 +58,11 @@ def held_out(table: pd.DataFrame) -> list[str]:
     return [s for s in ORDER if s in others] + sorted(others - set(ORDER))
 
 
-def choose_points(table: pd.DataFrame, target: str) -> dict[str, OperatingPoint]:
-    """Operating points chosen on the tune split of a checked table; none where it has none, or one class only."""
-    tune = table[(table["split"] == "tune") & (table["status"] == "ok")]
+def choose_points(table: pd.DataFrame, target: str, split: str = "tune") -> dict[str, OperatingPoint]:
+    """Operating points chosen on one split of a checked table; none where it has none, or one class only."""
+    tune = table[(table["split"] == split) & (table["status"] == "ok")]
     points = {
-        f: choose(f, tune[f"y_{f}"].to_numpy(float), tune[f"p_{f}"].to_numpy(float), target)
+        f: choose(f, tune[f"y_{f}"].to_numpy(float), tune[f"p_{f}"].to_numpy(float), target, split)
         for f in findings_of(table.columns)
     }
     return {finding: point for finding, point in points.items() if point is not None}
