@@ -216,7 +216,22 @@ class EvaluateSection(Section):
     """What the evaluation reports."""
 
     target: str = "youden"
-    """How the operating point is chosen on the tune split: "youden", "sensitivity >= 0.95", "specificity >= 0.9"."""
+    """How the operating point is chosen on the tune split: "youden", "sensitivity >= 0.95", "specificity >= 0.9", or
+    "cost ratio 5" (a miss costs as much as five false alarms)."""
+    calibration: Literal["temperature", "platt", "isotonic"] = "temperature"
+    """How train turns logits into probabilities, fitted on tune. temperature: one slope (for all classes of multiclass)
+    and an intercept a finding; platt: a slope and an intercept for each class; isotonic: any rising steps, for tune
+    splits of many hundred scans."""
+    unit: Literal["scan", "study", "patient"] = "scan"
+    """What is judged: each scan, or the scans of a study or of a patient together."""
+    aggregate: Literal["max", "mean"] = "max"
+    """How the probabilities of a unit's scans become one."""
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of patients with the finding where the model is to be used: PPV and NPV are also given for it."""
+    max_false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """The partial AUROC counts only false-positive rates up to this one."""
+    coverage: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
+    """Share of scans whose prediction set is to hold the truth (split-conformal, limits from the tune split)."""
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Confidence level of all intervals."""
     resamples: PositiveInt = 2000

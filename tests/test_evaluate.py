@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.evaluate import main
-from pipeline.files import sha256_of
+from pipeline.files import sha256_of, write_sums
 from pipeline.scans.find import survey
 from tests.evaluation.runs import predictions, run_folder
 
@@ -34,6 +34,7 @@ def test_a_run_gets_evaluation_report_card_and_hashes(tmp_path: Path, capsys: py
     assert list(found) == ["test", "tune"]
     assert (run / "model" / "evaluation.json").read_bytes() == (run / "evaluation.json").read_bytes()
     assert "# lung" in (run / "model" / "MODEL_CARD.md").read_text()
+    assert "no patient is in two splits" in (run / "claim.md").read_text()
     assert "<h1>" in (run / "report.html").read_text()
     for line in (run / "model" / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split("  ")
@@ -49,6 +50,60 @@ def test_the_frozen_threshold_is_used_and_not_chosen_again(tmp_path: Path) -> No
     positive = table["p_nodule"].astype(float) >= frozen
     assert numbers["operating_point"]["threshold"] == frozen
     assert numbers["confusion"]["tp"] == (positive & (table["y_nodule"] == 1)).sum()
+
+
+def test_pdf_and_figures_are_written_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder(tmp_path / "run")
+    assert main([str(run), "--pdf", "--figures", "--prevalence", "0.02"]) == 0
+    assert (run / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert len(list((run / "figures").glob("*.png"))) == len(list((run / "figures").glob("*.csv"))) == 7
+    assert "PPV at the given prevalence" in (run / "report.html").read_text()
+    assert evaluation(run)["test"]["findings"]["nodule"]["at_prevalence"]["prevalence"] == 0.02
+    assert "(7, each as png, svg and csv)" in said(capsys)
+
+
+def test_patients_can_be_judged_instead_of_scans(tmp_path: Path) -> None:
+    table = predictions()
+    table["patient"] = [f"{k // 3:016x}" for k in range(90)]
+    run = run_folder(tmp_path / "run", table)
+    assert main([str(run), "--unit", "patient", "--aggregate", "mean"]) == 0
+    found = evaluation(run)["test"]
+    assert (found["unit"], found["n_scans"], found["n_patients"]) == ("patient", 10, 10)
+    text = (run / "report.html").read_text()
+    assert "Each row is a patient: the mean of the probabilities of its scans." in text
+    assert "The thresholds were chosen again on the tune split, by patient." in text
+    assert main([str(run), "--unit", "study"]) == 2
+    crossed = table.assign(split="oof", fold=[str(k // 3 % 3) for k in range(90)])
+    assert main([str(run_folder(tmp_path / "oof", crossed)), "--unit", "patient"]) == 0
+    point = evaluation(tmp_path / "oof")["oof"]["findings"]["nodule"]["operating_point"]
+    assert (point["chosen_on"], point["cross_fitted"]) == ("oof", True)
+    assert "chosen again on the other folds, by patient" in (tmp_path / "oof" / "report.html").read_text()
+
+
+def cohort(folder: Path, scans: str = "scan_id,split\na,train\nb,\n") -> Path:
+    """What prepare leaves: two refused scans of three files, and one scan in no split."""
+    folder.mkdir()
+    (folder / "scans.csv").write_text(scans)
+    rows = "path,scan_id,reason,detail\np/1,c,truncated,x\np/2,c,truncated,x\np/3,,corrupt_file,y\n"
+    (folder / "rejected.csv").write_text(rows)
+    return folder
+
+
+def test_the_flow_starts_with_what_prepare_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepared = cohort(tmp_path / "cohort")
+    run = run_folder(tmp_path / "run", cohort={"folder": str(prepared)})
+    model = json.loads((run / "model" / "model.json").read_text())
+    model["training"]["scans_sha256"] = sha256_of(prepared / "scans.csv")
+    (run / "model" / "model.json").write_text(json.dumps(model))
+    write_sums(run / "model")
+    assert main([str(run)]) == 0
+    text = (run / "report.html").read_text()
+    assert "<b>93</b>scans found" in text  # 89 predicted, 1 without prediction, 2 refused, 1 in no split
+    assert "<li><span>truncated</span><span>1</span></li>" in text
+    (prepared / "scans.csv").write_text("scan_id,split\na,test\n")
+    assert main([str(run)]) == 0
+    assert "the COHORT folder has changed since training (hash_mismatch)" in said(capsys)
+    assert "<b>90</b>scans found" in (run / "report.html").read_text()
 
 
 def test_a_second_start_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -102,6 +157,7 @@ def test_shared_patients_stop_the_run_unless_told(tmp_path: Path, capsys: pytest
     assert not (run / "evaluation.json").exists()
     assert main([str(run), "--allow-shared-patients"]) == 0
     assert "these numbers flatter" in (run / "report.html").read_text()
+    assert "by patient: 1 patient(s) are both in test and in train: these numbers" in (run / "claim.md").read_text()
 
 
 def test_a_test_split_of_one_class_is_undefined_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +175,9 @@ def test_two_runs_are_compared_on_the_same_scans(tmp_path: Path, capsys: pytest.
     assert main([str(good), "--against", str(poor)]) == 0
     assert re.search(r"test nodule AUROC difference 0\.\d+ \(.*, p = 0\.\d+; DeLong, paired\)", said(capsys))
     found = json.loads((good / "comparison.json").read_text())
+    assert set(found["findings"]["nodule"]) == {"auroc", "average_precision", "brier", "sensitivity", "specificity"}
+    assert found["findings"]["nodule"]["sensitivity"]["test"] == "McNemar, exact"
+    assert found["findings"]["nodule"]["brier"]["high"] < 0
     assert (found["against"], found["split"]) == ("other", "test")
     assert found["findings"]["nodule"]["auroc"]["low"] > 0
 
@@ -219,6 +278,38 @@ def test_a_model_is_judged_on_scans_of_another_place(
 def test_doubled_scans_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(tables(tmp_path, scan_id=["s0", *(f"s{k}" for k in range(39))])) == 2
     assert "labels: 1 row(s) repeat a scan_id" in said(capsys)
+
+
+def test_every_problem_of_both_tables_is_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tables(tmp_path)
+    p = pd.read_csv(tmp_path / "p.csv", dtype=str)
+    p.loc[[1, 2], "p_nodule"] = ["nan", "1.7"]
+    p.loc[3, "scan_id"] = "s0"
+    p.to_csv(tmp_path / "p.csv", index=False)
+    labels = pd.read_csv(tmp_path / "l.csv", dtype=str)
+    labels.loc[0, "nodule"] = "yes"
+    labels.loc[5, "scan_id"] = ""
+    labels.to_csv(tmp_path / "l.csv", index=False)
+    assert main(words) == 2
+    text = said(capsys)
+    for message in (
+        "predictions: 1 row(s) repeat a scan_id",
+        "predictions: p_nodule: expected a probability from 0 to 1, found something else in lines 3, 4",
+        "labels: scan_id is empty in 1 row(s)",
+        "nodule: expected 0, 1 or empty, found something else in 1 row(s)",
+    ):
+        assert message in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_unreadable_tables_are_both_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tables(tmp_path)
+    (tmp_path / "p.csv").unlink()
+    (tmp_path / "l.csv").write_text("scan_id,nodule\n")
+    assert main(words) == 2
+    text = said(capsys)
+    assert "p.csv: can't be read" in text
+    assert "l.csv: no rows under a header line" in text
 
 
 @pytest.mark.parametrize(

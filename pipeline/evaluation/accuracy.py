@@ -6,32 +6,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation import metrics
-from pipeline.evaluation.calibration import equal_mass_bins, expected_calibration_error, recalibration
+from pipeline.evaluation import influence, metrics
 from pipeline.evaluation.cases import Cases
+from pipeline.evaluation.decision_curve import decision_curve
 from pipeline.evaluation.intervals import (
+    MANY,
     Array,
     Measure,
     Scale,
     auroc_covariance,
     auroc_interval,
     auroc_parts,
-    bootstrap_interval,
+    distinct,
     measure,
     newcombe,
     resampled,
+    scaled_interval,
+    spread_of,
     undefined,
     wilson,
     without_interval,
-    z_of,
 )
+from pipeline.evaluation.prevalence import at_prevalence
+from pipeline.evaluation.reliability import calibration_numbers
 from pipeline.sections import EvaluateSection
 
-BY_PATIENT = "bootstrap by patient, {} scale"
 SCALES: dict[str, Scale] = {"mcc": "atanh", "positive_likelihood_ratio": "log", "negative_likelihood_ratio": "log"}
 """Scales of the metrics that do not run from 0 to 1."""
-MANY = 20_000
-"""Above this many scans the AUROC's clustered variance is computed (Obuchowski 1997) instead of bootstrapped."""
 PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 EMPTY = {
     "sensitivity": "no positive scans",
@@ -42,15 +43,18 @@ EMPTY = {
     "negative_likelihood_ratio": "no true negatives",
 }
 NO_SPREAD = "the bootstrap gives no interval: too few scans, or the same value in every resample"
-SCANS_PER_BIN, MOST_BINS = 10, 10
 
 
 def finding_numbers(cases: Cases, section: EvaluateSection) -> dict[str, Any]:
     """The entry of one finding in evaluation.json."""
     numbers: dict[str, Any] = {"n_scans": cases.n, "n_positive": int((cases.y == 1).sum())}
-    numbers |= measures(cases, section, ("auroc", "average_precision", "brier", *metrics.AT_POINT))
+    numbers |= measures(cases, section, (*metrics.RANKING, "brier", *metrics.AT_POINT))
     numbers["operating_point"] = cases.point or {"threshold": None, "reason": cases.reason}
+    if section.prevalence is not None:
+        rates = numbers["sensitivity"], numbers["specificity"]
+        numbers["at_prevalence"] = at_prevalence(*rates, section.prevalence, section.level)
     numbers["calibration"] = calibration_numbers(cases, section.level)
+    numbers["decision_curve"] = decision_curve(cases, section.level)
     numbers["confusion"] = _table(cases)
     return numbers
 
@@ -60,15 +64,28 @@ def measures(cases: Cases, section: EvaluateSection, wanted: tuple[str, ...]) ->
     if cases.n == 0:
         return {name: undefined(section.level, 0, "no labelled scans") for name in wanted}
     names = tuple(name for name in wanted if cases.positive is not None or name not in metrics.AT_POINT)
-    statistic = _statistic(cases, names)
+    statistic = _statistic(cases, names, section.max_false_positive_rate)
     values = dict(zip(names, statistic(metrics.ones(cases.n))[0], strict=True))
-    needed = [k for k, name in enumerate(names) if not _closed_form(name, cases) and np.isfinite(values[name])]
-    drawn: dict[str, Array] = {}
-    if needed:
-        chosen = tuple(names[k] for k in needed)
-        table = resampled(_statistic(cases, chosen), cases.patients, section.resamples, section.seed)
-        drawn = dict(zip(chosen, table.T, strict=True))
-    return {name: _measure(name, values.get(name, np.nan), drawn.get(name), cases, section.level) for name in wanted}
+    needed = tuple(name for name in names if not _closed_form(name, cases) and np.isfinite(values[name]))
+    errors = _standard_errors(cases, needed, section) if needed else {}
+    return {name: _measure(name, values.get(name, np.nan), errors.get(name), cases, section.level) for name in wanted}
+
+
+def _standard_errors(cases: Cases, names: tuple[str, ...], section: EvaluateSection) -> dict[str, float]:
+    """Standard errors by patient: by bootstrap, in large tables by the linear approximation."""
+    limit = section.max_false_positive_rate
+    if cases.n <= MANY:
+        table = resampled(_statistic(cases, names, limit), cases.patients, section.resamples, section.seed)
+        return {name: spread_of(column) for name, column in zip(names, table.T, strict=True)}
+    squares = (cases.p - cases.y) ** 2
+    found = {"brier": (squares - squares.mean()) / cases.n}
+    if cases.positive is not None:
+        found |= influence.of_decisions(metrics.confusion(cases.y, cases.positive))
+    if "partial_auroc" in names:
+        found["partial_auroc"] = influence.of_partial_auroc(cases.y, cases.p, limit)
+    if "average_precision" in names:
+        found["average_precision"] = influence.of_average_precision(cases.y, cases.p)
+    return {name: influence.standard_error(found[name], cases.patients) for name in names}
 
 
 def _closed_form(name: str, cases: Cases) -> bool:
@@ -77,7 +94,7 @@ def _closed_form(name: str, cases: Cases) -> bool:
     return name in PROPORTIONS and not cases.clustered
 
 
-def _statistic(cases: Cases, names: tuple[str, ...]) -> Callable[[Array], Array]:
+def _statistic(cases: Cases, names: tuple[str, ...], max_false_positive_rate: float) -> Callable[[Array], Array]:
     """From weights [resample, scan] to the metrics [resample, name]."""
     ranked = metrics.Ranked(cases.y, cases.p)
     squares = (cases.p - cases.y) ** 2
@@ -87,6 +104,8 @@ def _statistic(cases: Cases, names: tuple[str, ...]) -> Callable[[Array], Array]
         found = {} if cells is None else metrics.at_point(weights @ cells)
         if "auroc" in names:
             found["auroc"] = ranked.auroc(weights)
+        if "partial_auroc" in names:
+            found["partial_auroc"] = ranked.partial_auroc(weights, max_false_positive_rate)
         if "average_precision" in names:
             found["average_precision"] = ranked.average_precision(weights)
         if "brier" in names:
@@ -96,22 +115,24 @@ def _statistic(cases: Cases, names: tuple[str, ...]) -> Callable[[Array], Array]
     return statistic
 
 
-def _measure(name: str, value: float, drawn: Array | None, cases: Cases, level: float) -> Measure:
+def _measure(name: str, value: float, error: float | None, cases: Cases, level: float) -> Measure:
     reason = _undefined_because(name, cases)
     if reason or not np.isfinite(value):
         return undefined(level, cases.n, reason or EMPTY.get(name, "its denominator is 0"))
     counted = _counted(name, cases)
-    n, patients = int(counted.sum()), len(np.unique(cases.patients[counted]))
-    if drawn is None and name == "auroc":
+    n = int(counted.sum())
+    if error is None and name == "auroc":
         return _auroc_measure(value, cases, level)
-    if drawn is None:
+    if error is None:
         return measure(value, *wilson(value * n, n, level), level, "Wilson", n)
-    groups = patients if name in (*PROPORTIONS, "brier") else min(cases.patients_with(1), cases.patients_with(0))
+    own = name in (*PROPORTIONS, "brier")
+    groups = distinct(cases.patients[counted]) if own else min(cases.patients_with(1), cases.patients_with(0))
     scale = SCALES.get(name, "logit")
-    interval = bootstrap_interval(value, drawn, groups, level, scale)
+    interval = scaled_interval(value, error, groups, level, scale)
     if interval is not None:
-        return measure(value, *interval, level, BY_PATIENT.format(scale), n)
-    return _without_spread(name, value, n, patients, cases, level)
+        how = "bootstrap" if cases.n <= MANY else "linear approximation"
+        return measure(value, *interval, level, f"{how} by patient, {scale} scale", n)
+    return _without_spread(name, value, n, groups, cases, level)
 
 
 def _without_spread(name: str, value: float, n: int, patients: int, cases: Cases, level: float) -> Measure:
@@ -127,7 +148,7 @@ def _without_spread(name: str, value: float, n: int, patients: int, cases: Cases
 def _undefined_because(name: str, cases: Cases) -> str:
     if name in metrics.AT_POINT and cases.positive is None:
         return cases.reason
-    return cases.one_class if name in ("auroc", "average_precision", "balanced_accuracy", "f1", "mcc") else ""
+    return cases.one_class if name in (*metrics.RANKING, "balanced_accuracy", "f1", "mcc") else ""
 
 
 def _auroc_measure(value: float, cases: Cases, level: float) -> Measure:
@@ -148,45 +169,6 @@ def _counted(name: str, cases: Cases) -> NDArray[np.bool_]:
     if name in ("ppv", "npv") and cases.positive is not None:
         return cases.positive if name == "ppv" else ~cases.positive
     return np.ones(cases.n, dtype=bool)
-
-
-def calibration_numbers(cases: Cases, level: float) -> dict[str, Any]:
-    """Slope, intercept, expected calibration error and the bins of the reliability diagram."""
-    if cases.one_class:
-        nothing = undefined(level, cases.n, cases.one_class)
-        return {"slope": nothing, "intercept": nothing, "ece": nothing, "bins": []}
-    fitted, z, method = recalibration(cases.y, cases.p, cases.patients), z_of(level), "Wald, clustered by patient"
-    if fitted is None:
-        slope = intercept = undefined(level, cases.n, "no finite fit: the classes separate, or there are too few scans")
-    else:
-        slope, intercept = (
-            measure(value, value - z * se, value + z * se, level, method, cases.n)
-            for value, se in ((fitted.slope, fitted.slope_se), (fitted.intercept, fitted.intercept_se))
-        )
-    bins = max(2, min(MOST_BINS, cases.n // SCANS_PER_BIN))
-    error = expected_calibration_error(cases.y, cases.p, bins)
-    ece = without_interval(error, level, cases.n, "resamples of this error lie above it; no honest interval is known")
-    return {"slope": slope, "intercept": intercept, "ece": ece, "bins": _bins(cases, bins, level)}
-
-
-def _bins(cases: Cases, bins: int, level: float) -> list[dict[str, float]]:
-    """Mean probability and observed frequency in bins of even size, with Wilson's interval on the bin's patients."""
-    found = []
-    bin_of = equal_mass_bins(cases.p, bins)
-    for k in np.unique(bin_of):
-        here = bin_of == k
-        observed, patients = float(cases.y[here].mean()), len(np.unique(cases.patients[here]))
-        low, high = wilson(observed * patients, patients, level)
-        found.append(
-            {
-                "mean_p": float(cases.p[here].mean()),
-                "observed": observed,
-                "low": low,
-                "high": high,
-                "n": int(here.sum()),
-            }
-        )
-    return found
 
 
 def _table(cases: Cases) -> dict[str, int] | None:

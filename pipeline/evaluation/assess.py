@@ -6,8 +6,10 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from pipeline.domain import OperatingPoint, UsageError
+from pipeline.evaluation.abstention import abstention, sets_of
 from pipeline.evaluation.accuracy import finding_numbers
-from pipeline.evaluation.cases import cases_of
+from pipeline.evaluation.cases import cases_of, labelled, numbered
+from pipeline.evaluation.differences import subgroup_tests
 from pipeline.evaluation.operating_point import choose
 from pipeline.evaluation.overall import overall
 from pipeline.evaluation.subgroups import subgroups
@@ -41,25 +43,26 @@ def assess(
             "choose them on the tune split"
         )
     wanted = splits or held_out(table)
-    there = set(table["split"])
+    there = set(table["split"].unique())
     missing = [split for split in wanted if split not in there]
     if missing or not wanted:
         names = ", ".join(missing) or "test, tune or oof"
         raise UsageError(f"no rows of split {names}; the predictions hold: {', '.join(sorted(there))}")
-    return {split: _split(table[table["split"] == split], section, points) for split in wanted}
+    tune = table[(table["split"] == "tune") & (table["status"] == "ok")]
+    return {split: _split(table[table["split"] == split], tune, section, points) for split in wanted}
 
 
 def held_out(table: pd.DataFrame) -> list[str]:
     """The splits that the model was not trained on, the most telling first."""
-    others = set(table["split"]) - {"train", NO_SPLIT}
+    others = set(table["split"].unique()) - {"train", NO_SPLIT}
     return [s for s in ORDER if s in others] + sorted(others - set(ORDER))
 
 
-def choose_points(table: pd.DataFrame, target: str) -> dict[str, OperatingPoint]:
-    """Operating points chosen on the tune split of a checked table; none where it has none, or one class only."""
-    tune = table[(table["split"] == "tune") & (table["status"] == "ok")]
+def choose_points(table: pd.DataFrame, target: str, split: str = "tune") -> dict[str, OperatingPoint]:
+    """Operating points chosen on one split of a checked table; none where it has none, or one class only."""
+    tune = table[(table["split"] == split) & (table["status"] == "ok")]
     points = {
-        f: choose(f, tune[f"y_{f}"].to_numpy(float), tune[f"p_{f}"].to_numpy(float), target)
+        f: choose(f, tune[f"y_{f}"].to_numpy(float), tune[f"p_{f}"].to_numpy(float), target, split)
         for f in findings_of(table.columns)
     }
     return {finding: point for finding, point in points.items() if point is not None}
@@ -73,19 +76,28 @@ def task_of(findings: Sequence[str]) -> str:
     return "multiclass" if len(labels) == 1 and all("=" in finding for finding in findings) else "multilabel"
 
 
-def _split(rows: pd.DataFrame, section: EvaluateSection, points: Mapping[str, OperatingPoint]) -> dict[str, Any]:
+def _split(
+    rows: pd.DataFrame, tune: pd.DataFrame, section: EvaluateSection, points: Mapping[str, OperatingPoint]
+) -> dict[str, Any]:
     findings = findings_of(rows.columns)
     scored = rows[rows["status"] == "ok"]
     known = scored[scored[[f"y_{f}" for f in findings]].notna().any(axis=1)]
+    # Numbers instead of names, and a patient's rows together: with a million rows both are worth minutes.
+    known = known.assign(patient=numbered(known["patient"])).sort_values("patient", kind="stable")
     cases = {f: cases_of(known, f, points, section.target) for f in findings}
     found: dict[str, Any] = {
         "findings": {finding: finding_numbers(case, section) for finding, case in cases.items()},
+        "unit": section.unit,
         "n_scans": len(known),
         "n_patients": int(known["patient"].nunique()),
         "n_rejected": int((rows["status"] != "ok").sum()),
         "n_unlabelled": len(scored) - len(known),
         "subgroups": subgroups(known, cases, subgroup_columns(rows), section),
     }
+    found["subgroup_tests"] = subgroup_tests(known, cases, found["subgroups"])
+    for finding, case in cases.items():
+        sets = sets_of(labelled(known, finding), labelled(tune, finding), finding, section.coverage)
+        found["findings"][finding]["abstention"] = abstention(case, sets, section)
     if len(findings) > 1:
         found["overall"] = overall(known, findings, task_of(findings), section)
     return found

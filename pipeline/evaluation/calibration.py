@@ -5,16 +5,18 @@ Shrikumar, ICML 2020). The intercept is there because training weighs classes by
 logit towards a balanced cohort, which no temperature can undo.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit, softmax
+from sklearn.isotonic import IsotonicRegression
 
 Array: TypeAlias = NDArray[np.float64]
 Task: TypeAlias = Literal["binary", "multiclass", "multilabel"]
+Method: TypeAlias = Literal["temperature", "platt", "isotonic"]
 
 SLOPES = (0.01, 20.0)
 """Bounds of 1 / temperature; a fit that ends on them says that the logits carry nothing, or that tune is tiny."""
@@ -27,26 +29,71 @@ class Calibration:
     """What turns logits into calibrated probabilities: numbers only, stored in the model folder.
 
     Attributes:
-        task: multiclass applies one temperature and a softmax; binary and multilabel treat each finding alone.
-        temperature: One number a finding; a single one for multiclass. Logits are divided by it.
+        task: multiclass applies a softmax; binary and multilabel treat each finding alone.
+        temperature: One number a finding; a single one for multiclass by temperature. Logits are divided by it.
         intercept: One number a finding, added after the division.
-        method: "temperature", or "none" where nothing could be fitted.
+        method: "temperature"; "platt" and "isotonic" treat each class of multiclass alone, then scale to a sum of 1;
+            "none" where nothing could be fitted.
+        knots: isotonic: rising logits, for each finding; none for a finding that could not be fitted.
+        levels: isotonic: the probability at each knot; between two knots it runs straight.
     """
 
     task: Task
     temperature: tuple[float, ...]
     intercept: tuple[float, ...]
-    method: Literal["temperature", "none"] = "temperature"
+    method: Literal["temperature", "platt", "isotonic", "none"] = "temperature"
+    knots: tuple[tuple[float, ...], ...] = ()
+    levels: tuple[tuple[float, ...], ...] = ()
 
     def apply(self, logits: Array) -> Array:
         """Calibrated probabilities [scan, finding] from logits [scan, finding]."""
-        scaled = np.asarray(logits, dtype=np.float64) / np.asarray(self.temperature) + np.asarray(self.intercept)
-        return np.asarray(softmax(scaled, axis=1) if self.task == "multiclass" else expit(scaled))
+        logits = np.asarray(logits, dtype=np.float64)
+        scaled = logits / np.asarray(self.temperature) + np.asarray(self.intercept)
+        if self.task == "multiclass" and self.method in ("temperature", "none"):
+            return np.asarray(softmax(scaled, axis=1))
+        p = np.asarray(expit(scaled))
+        for k, (x, level) in enumerate(zip(self.knots, self.levels, strict=True)):
+            p[:, k] = np.interp(logits[:, k], x, level) if x else p[:, k]
+        return p / p.sum(axis=1, keepdims=True) if self.task == "multiclass" else p
 
 
 def uncalibrated(task: Task, findings: int) -> Calibration:
     """The map that only applies the sigmoid or the softmax."""
     return Calibration(task, (1.0,) * (1 if task == "multiclass" else findings), (0.0,) * findings, "none")
+
+
+def fit_calibration(method: Method, logits: Array, targets: Array, task: Task) -> Calibration:
+    """The calibration of this method with the smallest log loss (isotonic: squared loss) on the tune split.
+
+    Args:
+        method: See `Calibration`.
+        logits: [scan, finding], as the network gives them.
+        targets: [scan, finding] of 0 and 1; NaN is a missing label and is left out.
+        task: Decides between one softmax and a sigmoid a finding.
+    """
+    if method == "temperature":
+        return fit_temperature(logits, targets, task)
+    alone = fit_temperature(logits, targets, "multilabel")  # a slope and an intercept for each column
+    if alone.method == "none":
+        return uncalibrated(task, targets.shape[1])
+    if method == "platt":
+        return replace(alone, task=task, method="platt")
+    fits = [_fit_isotonic(logits[:, k], targets[:, k]) for k in range(targets.shape[1])]
+    knots, levels = tuple(x for x, _ in fits), tuple(level for _, level in fits)
+    return replace(alone, task=task, method="isotonic", knots=knots, levels=levels)
+
+
+def _fit_isotonic(logits: Array, targets: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Knots and levels of the best rising steps (Zadrozny and Elkan 2002); empty where only one class is known.
+
+    On softened targets, as in `_fit_sigmoid`: no probability is 0 or 1 because tune is small.
+    """
+    known = ~np.isnan(targets)
+    soft = _softened(targets[known])
+    if soft is None:
+        return (), ()
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(logits[known], soft)
+    return tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_))
 
 
 def fit_temperature(logits: Array, targets: Array, task: Task) -> Calibration:
@@ -72,11 +119,9 @@ def fit_temperature(logits: Array, targets: Array, task: Task) -> Calibration:
 def _fit_sigmoid(logits: Array, targets: Array) -> tuple[float, float] | None:
     """(1 / temperature, intercept), or None where only one class is known."""
     known = ~np.isnan(targets)
-    x, y = logits[known], targets[known]
-    positives, negatives = int((y == 1).sum()), int((y == 0).sum())
-    if not positives or not negatives:
+    x, soft = logits[known], _softened(targets[known])
+    if soft is None:
         return None
-    soft = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
     def loss(parameters: Array) -> tuple[float, Array]:
         z = parameters[0] * x + parameters[1]
@@ -85,6 +130,14 @@ def _fit_sigmoid(logits: Array, targets: Array) -> tuple[float, float] | None:
 
     found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[SLOPES, (None, None)])
     return float(found.x[0]), float(found.x[1])
+
+
+def _softened(y: Array) -> Array | None:
+    """Targets moved a little towards each other (Platt 1999), None where only one class is there."""
+    positives, negatives = int((y == 1).sum()), int((y == 0).sum())
+    if not positives or not negatives:
+        return None
+    return np.where(y == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
 
 def _fit_softmax(logits: Array, targets: Array) -> Calibration:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.domain import OperatingPoint
+from pipeline.evaluation.intervals import distinct
 from pipeline.evaluation.operating_point import choose
 
 Array: TypeAlias = NDArray[np.float64]
@@ -42,11 +43,11 @@ class Cases:
     @property
     def clustered(self) -> bool:
         """Whether a patient has more than one scan."""
-        return len(self.patients) > len(np.unique(self.patients))
+        return len(self.patients) > distinct(self.patients)
 
     def patients_with(self, label: float) -> int:
         """Number of patients that have a scan of this label."""
-        return len(np.unique(self.patients[self.y == label]))
+        return distinct(self.patients[self.y == label])
 
     @property
     def one_class(self) -> str:
@@ -64,9 +65,9 @@ class Cases:
         return replace(self, y=self.y[rows], p=self.p[rows], patients=numbered(self.patients[rows]), positive=positive)
 
 
-def numbered(names: NDArray[np.generic]) -> NDArray[np.intp]:
+def numbered(names: "pd.Series[Any] | NDArray[Any]") -> NDArray[np.intp]:
     """0 .. n-1 by sorted name, so that a seed draws the same patients whatever the order of the rows."""
-    return np.asarray(np.unique(names, return_inverse=True)[1], dtype=np.intp)
+    return np.asarray(pd.factorize(names, sort=True)[0], dtype=np.intp)
 
 
 def labelled(rows: pd.DataFrame, finding: str) -> pd.DataFrame:
@@ -86,7 +87,7 @@ def cases_of(rows: pd.DataFrame, finding: str, points: Mapping[str, OperatingPoi
     known = labelled(rows, finding)
     cases = Cases(
         known[f"y_{finding}"].to_numpy(float), known[f"p_{finding}"].to_numpy(float),
-        numbered(known["patient"].to_numpy(str)),
+        numbered(known["patient"]),
     )  # fmt: skip
     point = points.get(finding)
     if len(known) and (known["split"] == "oof").all() and known["fold"].nunique() > 1 and point is not None:

@@ -9,16 +9,19 @@ from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 from pipeline.domain import UsageError
-from pipeline.evaluation import metrics
+from pipeline.evaluation import influence, metrics
 from pipeline.evaluation.assess import held_out
 from pipeline.evaluation.cases import Cases, cases_of
 from pipeline.evaluation.intervals import (
+    MANY,
     Array,
     auroc_covariance,
     auroc_parts,
-    bootstrap_interval,
+    distinct,
     measure,
     resampled,
+    scaled_interval,
+    spread_of,
     undefined,
     without_interval,
     z_of,
@@ -78,14 +81,18 @@ def compare_all(run: Run, other: Run, split: str, section: EvaluateSection) -> t
 def compare(ours: Cases, theirs: Cases, section: EvaluateSection) -> dict[str, Any]:
     """Differences (first minus second) with intervals and p-values, for one finding on the same scans.
 
-    AUROC: DeLong's paired test, one scan a patient; else whole patients are drawn again for both models alike.
+    AUROC: DeLong's paired test, one scan a patient (above `MANY` scans Obuchowski's, any number); else, and for average
+    precision and Brier's score, whole patients are drawn again for both models alike.
     Sensitivity and specificity: the same bootstrap for the interval, and McNemar's exact test where each patient has
     one scan.
     """
     if ours.one_class:
         return {"auroc": undefined(section.level, ours.n, ours.one_class) | {"p": None}}
+    closed = not ours.clustered or ours.n > MANY
     found = {
-        "auroc": _auroc_bootstrap(ours, theirs, section) if ours.clustered else _delong(ours, theirs, section.level)
+        "auroc": _delong(ours, theirs, section.level) if closed else _ranking("auroc", ours, theirs, section),
+        "average_precision": _ranking("average_precision", ours, theirs, section),
+        "brier": _brier(ours, theirs, section),
     }
     if ours.positive is not None and theirs.positive is not None:
         found["sensitivity"] = _rate(ours, theirs, 1, section)
@@ -102,19 +109,35 @@ def _delong(ours: Cases, theirs: Cases, level: float) -> dict[str, Any]:
         return dict(without_interval(difference, level, ours.n, "both models rank the scans alike")) | {"p": None}
     half = z_of(level) * se
     interval = max(-1.0, difference - half), min(1.0, difference + half)
-    return dict(measure(difference, *interval, level, "DeLong, paired", ours.n)) | {
-        "p": float(2 * norm.sf(abs(difference) / se))
-    }
+    method = "Obuchowski, paired" if ours.clustered else "DeLong, paired"
+    return dict(measure(difference, *interval, level, method, ours.n)) | {"p": float(2 * norm.sf(abs(difference) / se))}
 
 
-def _auroc_bootstrap(ours: Cases, theirs: Cases, section: EvaluateSection) -> dict[str, Any]:
-    ranked = metrics.Ranked(ours.y, ours.p), metrics.Ranked(theirs.y, theirs.p)
+def _ranking(name: str, ours: Cases, theirs: Cases, section: EvaluateSection) -> dict[str, Any]:
+    """Difference of the AUROC or of average precision."""
+    pair = ours, theirs
+    ranked = [getattr(metrics.Ranked(c.y, c.p), name) for c in pair]
 
     def difference(weights: Array) -> Array:
-        return np.asarray(ranked[0].auroc(weights) - ranked[1].auroc(weights))[:, None]
+        return np.asarray(ranked[0](weights) - ranked[1](weights))[:, None]
 
-    groups = min(ours.patients_with(1), ours.patients_with(0))
-    return _bootstrapped(difference, ours, groups, section)
+    def linear() -> Array:
+        of = influence.of_auroc if name == "auroc" else influence.of_average_precision
+        first, second = (of(c.y, c.p) for c in pair)
+        return first - second
+
+    return _bootstrapped(difference, linear, ours, min(ours.patients_with(1), ours.patients_with(0)), section)
+
+
+def _brier(ours: Cases, theirs: Cases, section: EvaluateSection) -> dict[str, Any]:
+    """Difference of Brier's score; below 0 the first model is better."""
+    gap = (ours.p - ours.y) ** 2 - (theirs.p - theirs.y) ** 2
+
+    def difference(weights: Array) -> Array:
+        return np.asarray(weights @ gap / weights.sum(axis=1))[:, None]
+
+    groups = distinct(ours.patients)
+    return _bootstrapped(difference, lambda: (gap - gap.mean()) / len(gap), ours, groups, section)
 
 
 def _rate(ours: Cases, theirs: Cases, label: int, section: EvaluateSection) -> dict[str, Any]:
@@ -128,7 +151,10 @@ def _rate(ours: Cases, theirs: Cases, label: int, section: EvaluateSection) -> d
         found = np.divide(weights @ gap, total, out=np.full(len(weights), np.nan), where=total > 0)
         return np.asarray(found)[:, None]
 
-    found = _bootstrapped(difference, ours, ours.patients_with(label), section)
+    def linear() -> Array:
+        return np.asarray((gap - here * gap.sum() / here.sum()) / here.sum())
+
+    found = _bootstrapped(difference, linear, ours, ours.patients_with(label), section)
     if not ours.clustered:
         better, worse = int((gap > 0).sum()), int((gap < 0).sum())
         found["p"] = float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
@@ -137,14 +163,19 @@ def _rate(ours: Cases, theirs: Cases, label: int, section: EvaluateSection) -> d
 
 
 def _bootstrapped(
-    statistic: Callable[[Array], Array], cases: Cases, groups: int, section: EvaluateSection
-) -> dict[str, Any]:
-    """A difference with interval and p-value from the same standard error, drawn by patient."""
+    statistic: Callable[[Array], Array], linear: Callable[[], Array], cases: Cases, groups: int,
+    section: EvaluateSection,
+) -> dict[str, Any]:  # fmt: skip
+    """A difference with interval and p-value from one standard error by patient; `linear` holds its influences."""
     value = float(statistic(metrics.ones(cases.n))[0, 0])
-    drawn = resampled(statistic, cases.patients, section.resamples, section.seed)[:, 0]
-    interval = bootstrap_interval(value, drawn, groups, section.level, "linear")
+    if cases.n > MANY:
+        error, method = influence.standard_error(linear(), cases.patients), "linear approximation by patient"
+    else:
+        drawn = resampled(statistic, cases.patients, section.resamples, section.seed)[:, 0]
+        error, method = spread_of(drawn), "bootstrap by patient"
+    interval = scaled_interval(value, error, groups, section.level, "linear")
     if interval is None:
         return dict(without_interval(value, section.level, cases.n, "no spread between resamples")) | {"p": None}
-    p = 2 * float(student.sf(abs(value) / np.nanstd(drawn, ddof=1), groups - 1))
+    p = 2 * float(student.sf(abs(value) / error, groups - 1))
     low, high = max(-1.0, interval[0]), min(1.0, interval[1])
-    return dict(measure(value, low, high, section.level, "bootstrap by patient", cases.n)) | {"p": p}
+    return dict(measure(value, low, high, section.level, method, cases.n)) | {"p": p}

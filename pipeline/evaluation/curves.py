@@ -7,19 +7,30 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from pipeline.evaluation.cases import Cases
+from pipeline.evaluation.intervals import MANY, draws
 
 Array: TypeAlias = NDArray[np.float64]
 
 MOST_POINTS = 400
 """Points that a curve is thinned to; more can't be seen."""
 BINS = 20
+GRID = np.linspace(0, 1, 101)
+"""Where the bands are computed."""
+DRAWS = 500
+"""Resamples of a band; it is drawn a few pixels wide."""
 
 
-def curves_of(cases: Cases) -> dict[str, Array] | None:
+def curves_of(cases: Cases, level: float = 0.95, seed: int = 0) -> dict[str, Array] | None:
     """The curves of one finding in one split, or None where a class is missing.
 
     Keys: `false_positive_rate` and `true_positive_rate` (the ROC curve), `recall` and `precision`, `edges` (borders of
-    the histogram's bins, 0 to 1), `positives` and `negatives` (scans a bin).
+    the histogram's bins, 0 to 1), `positives` and `negatives` (scans a bin). Up to `MANY` scans also `roc_band` and
+    `precision_band`: [low or high, point of `GRID`].
+
+    Args:
+        cases: The scans of one finding.
+        level: Confidence level of the bands, at each point.
+        seed: Of the resamples.
     """
     if cases.one_class:
         return None
@@ -31,7 +42,32 @@ def curves_of(cases: Cases) -> dict[str, Array] | None:
     found["recall"], found["precision"] = _thinned(recall, precision)
     for name, label in (("negatives", 0), ("positives", 1)):
         found[name] = np.histogram(cases.p[cases.y == label], bins=edges)[0].astype(float)
+    if cases.n <= MANY:
+        found["roc_band"], found["precision_band"] = _bands(cases, level, seed)
     return found
+
+
+def _bands(cases: Cases, level: float, seed: int) -> tuple[Array, Array]:
+    """Percentiles of the bootstrap by patient: of sensitivity at each false-positive rate, of PPV at each recall."""
+    order = np.argsort(-cases.p, kind="stable")
+    y, ends = cases.y[order], np.flatnonzero(np.diff(-cases.p[order], append=np.inf))
+    rates, precisions = [], []
+    for counts in draws(int(cases.patients.max()) + 1, cases.n, DRAWS, seed):
+        weights = counts[:, cases.patients[order]]
+        found, wrong = (np.cumsum(weights * side, axis=1)[:, ends] for side in (y, 1 - y))
+        for tp, fp in zip(found, wrong, strict=True):
+            if tp[-1] == 0 or fp[-1] == 0:  # a resample of one class has no curve
+                continue
+            rates.append(np.interp(GRID, np.r_[0, fp / fp[-1]], np.r_[0, tp / tp[-1]]))
+            called = np.maximum(tp + fp, 1e-12)
+            # PPV at a recall is that of the first threshold that reaches it.
+            precisions.append(
+                (tp / called)[np.searchsorted(tp / tp[-1], np.maximum(GRID, 1e-9) - 1e-12).clip(max=len(tp) - 1)]
+            )
+    ends_of = [(1 - level) / 2, (1 + level) / 2]
+    if len(rates) < 2:
+        return np.full((2, len(GRID)), np.nan), np.full((2, len(GRID)), np.nan)
+    return np.quantile(rates, ends_of, axis=0), np.quantile(precisions, ends_of, axis=0)
 
 
 def _thinned(x: Array, y: Array) -> tuple[Array, Array]:

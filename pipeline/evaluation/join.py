@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.domain import UsageError
-from pipeline.evaluation.table import LISTED, NO_SPLIT, findings_of, selected
+from pipeline.evaluation.table import LISTED, NO_SPLIT, PROBABILITY, findings_of, number_problems, selected
 
 SHARED = ("patient", "split", "fold")
 """Columns that either table may give; where both do, they must agree."""
@@ -44,18 +44,31 @@ def join(predictions: pd.DataFrame, labels: pd.DataFrame) -> Joined:
         for f in findings
         if _column_of(f, labels) is None
     ]
+    problems += _value_problems(predictions, labels, findings)
     _refuse(problems)
     labels = labels.set_index("scan_id")
     table = _with_shared(predictions, labels, problems)
     for finding in findings:
         table[f"y_{finding}"] = (
-            _labels_of(finding, findings, labels, problems).reindex(table["scan_id"]).fillna("").to_numpy()
+            _labels_of(finding, findings, labels, []).reindex(table["scan_id"]).fillna("").to_numpy()
         )
     for column in labels.columns:
         if column not in table.columns and column not in {_column_of(f, labels) for f in findings}:
             table[column] = labels[column].reindex(table["scan_id"]).fillna("").to_numpy()
     _refuse(problems)
     return Joined(table, tuple(_notes(predictions, labels)))
+
+
+def _value_problems(predictions: pd.DataFrame, labels: pd.DataFrame, findings: list[str]) -> list[str]:
+    """Probabilities and labels that are none, in tables whose keys may be wrong too: all is said at once."""
+    problems: list[str] = []
+    scored = predictions["status"] == "ok" if "status" in predictions.columns else pd.Series(True, predictions.index)
+    for finding in findings:
+        wrong = number_problems(predictions, f"p_{finding}", scored, PROBABILITY, lambda v: (v >= 0) & (v <= 1))
+        problems += [f"predictions: {problem}" for problem in wrong]
+        if _column_of(finding, labels) is not None:
+            _labels_of(finding, findings, labels, problems)
+    return problems
 
 
 def _refuse(problems: list[str]) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
 
-RANKING = ("auroc", "average_precision")
+RANKING = ("auroc", "partial_auroc", "average_precision")
 """Metrics of the order of the probabilities; they need no threshold."""
 AT_POINT = (
     "sensitivity", "specificity", "ppv", "npv", "accuracy", "balanced_accuracy", "f1", "mcc",
@@ -44,6 +44,22 @@ class Ranked:
         positive, negative = self._mass(weights)
         below = np.cumsum(negative, axis=1) - negative / 2
         return _ratio((positive * below).sum(axis=1), positive.sum(axis=1) * negative.sum(axis=1))
+
+    def partial_auroc(self, weights: Array, max_false_positive_rate: float) -> Array:
+        """Area under the ROC curve up to a false-positive rate, scaled so that 0.5 is chance and 1 perfect: [resample].
+
+        Source: McClish, Medical Decision Making 1989;9:190, equation of the standardized partial area.
+        """
+        positive, negative = (np.cumsum(mass[:, ::-1], axis=1) for mass in self._mass(weights))
+        start = np.zeros((len(weights), 1))
+        x = np.hstack([start, _ratio(negative, negative[:, -1:])])
+        y = np.hstack([start, _ratio(positive, positive[:, -1:])])
+        width = np.diff(x)
+        inside = np.clip(max_false_positive_rate - x[:, :-1], 0, width)
+        rise = np.diff(y) * np.divide(inside, width, out=np.zeros_like(width), where=width > 0)
+        area = (inside * (y[:, :-1] + rise / 2)).sum(axis=1)
+        chance = max_false_positive_rate**2 / 2
+        return np.asarray((1 + (area - chance) / (max_false_positive_rate - chance)) / 2)
 
     def average_precision(self, weights: Array) -> Array:
         """Precision averaged over the recall steps, without interpolation (as scikit-learn): [resample]."""
@@ -111,4 +127,4 @@ def at_point(counts: Array) -> dict[str, Array]:
 
 def _ratio(top: Array, bottom: Array) -> Array:
     """Quotient, NaN where the denominator is 0 or undefined."""
-    return np.asarray(np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0))
+    return np.asarray(np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=np.asarray(bottom > 0)))

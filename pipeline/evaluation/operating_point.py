@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from pipeline.domain import OperatingPoint, UsageError
 
 TARGET = re.compile(r"(sensitivity|specificity)\s*>=\s*(\d*\.?\d+)")
+COST = re.compile(r"cost\s+ratio\s+(\d*\.?\d+)")
 
 
 def parse_target(target: str) -> tuple[str, float]:
-    """What a target asks for: ("youden", 0.0), ("sensitivity", x) or ("specificity", x).
+    """What a target asks for: ("youden", 0.0), ("sensitivity", x), ("specificity", x) or ("cost", ratio).
 
     Raises:
-        UsageError: If the text is none of these, or x is not above 0 and at most 1.
+        UsageError: If the text is none of these, x is not above 0 and at most 1, or the ratio is not above 0.
     """
     text = target.strip().lower()
     if text == "youden":
@@ -22,9 +23,12 @@ def parse_target(target: str) -> tuple[str, float]:
     match = TARGET.fullmatch(text)
     if match and 0 < float(match[2]) <= 1:
         return match[1], float(match[2])
+    cost = COST.fullmatch(text)
+    if cost and float(cost[1]) > 0:
+        return "cost", float(cost[1])
     raise UsageError(
-        'evaluate.target: expected "youden", "sensitivity >= 0.95" or "specificity >= 0.9" '
-        f"(a share above 0, at most 1), found {target[:80]!r}"
+        'evaluate.target: expected "youden", "sensitivity >= 0.95", "specificity >= 0.9" (a share above 0, at most 1) '
+        f'or "cost ratio 5" (above 0), found {target[:80]!r}'
     )
 
 
@@ -35,8 +39,8 @@ def choose(
 
     Candidates lie midway between neighbouring observed probabilities, so that rounding in a table never flips a scan.
     "sensitivity >= x": of those that meet it, the one with the fewest false positives; "specificity >= x": the one
-    with the most true positives; "youden": the largest sensitivity + specificity. Ties go to the higher
-    sensitivity, then to the higher specificity.
+    with the most true positives; "youden": the largest sensitivity + specificity; "cost ratio r": the smallest
+    r x misses + false alarms among these scans. Ties go to the higher sensitivity, then to the higher specificity.
 
     Args:
         finding: Name that the point carries.
@@ -55,6 +59,8 @@ def choose(
     specificity = np.searchsorted(np.sort(p[y == 0]), thresholds) / (y == 0).sum()
     if kind == "youden":
         score = sensitivity + specificity
+    elif kind == "cost":
+        score = wanted * (y == 1).sum() * sensitivity + (y == 0).sum() * specificity
     elif kind == "sensitivity":
         score = np.where(sensitivity >= wanted - 1e-12, specificity, -1.0)
     else:

@@ -16,13 +16,14 @@ from pipeline.domain import UsageError
 from pipeline.files import original_cell
 
 NO_SUBGROUP = frozenset({
-    "scan_id", "patient", "patient_id", "accession_number", "study_uid", "series_uid", "path", "split", "fold",
+    "scan_id", "patient", "patient_id", "accession_number", "study", "study_uid", "series_uid", "path", "split", "fold",
     "status", "reason", "detail", "warnings", "uncertainty", "spread", "in_distribution", "model", "seconds",
     "study_date", "content_sha256", "member",
 })  # fmt: skip
 """Columns that identify or describe a row instead of grouping scans."""
 NO_SPLIT = "(no split)"
 """Where rows go whose split is empty, while others have one (no label, no split): they are not evaluated."""
+PROBABILITY = "a probability from 0 to 1"
 LISTED = 8
 """Lines named in one message; the rest are counted."""
 
@@ -56,6 +57,23 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.DataFrame([[original_cell(cell.strip()) for cell in row] for row in rows[1:]], columns=names, dtype=str)
 
 
+def read_tables(*paths: Path) -> list[pd.DataFrame]:
+    """Several tables, as `read_table` gives them.
+
+    Raises:
+        UsageError: Listing what is wrong with each of them.
+    """
+    found, problems = [], []
+    for path in paths:
+        try:
+            found.append(read_table(path))
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise UsageError("\n".join(problems))
+    return found
+
+
 def findings_of(columns: Iterable[str]) -> list[str]:
     """The findings that a table predicts, from its p_<finding> columns."""
     return [column.removeprefix("p_") for column in columns if column.startswith("p_")]
@@ -87,7 +105,7 @@ def check_predictions(table: pd.DataFrame, source: str) -> pd.DataFrame:
     problems += _identifiers(table)
     for finding in found:
         p, y, positive = f"p_{finding}", f"y_{finding}", f"positive_{finding}"
-        problems += number_problems(table, p, ok, "a probability from 0 to 1", lambda v: (v >= 0) & (v <= 1))
+        problems += number_problems(table, p, ok, PROBABILITY, lambda v: (v >= 0) & (v <= 1))
         problems += number_problems(table, y, table[y] != "", "0, 1 or empty", lambda v: v.isin([0, 1]))
         table[p], table[y] = as_numbers(table[p]), as_numbers(table[y])
         if positive in table.columns:

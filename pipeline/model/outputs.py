@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.cohort.manifest import Cohort, pseudonyms, subgroup_columns
 from pipeline.domain import OperatingPoint
-from pipeline.evaluation.calibration import Calibration, Task, fit_temperature, uncalibrated
+from pipeline.evaluation.calibration import Calibration, Method, Task, fit_calibration, uncalibrated
 from pipeline.evaluation.operating_point import choose
 from pipeline.model.backbone import Classifier
 from pipeline.model.dataset import Inputs, Refusal
@@ -42,13 +42,15 @@ def fit_gates(jobs: Sequence[Job], features: Sequence[NDArray[np.float32]], inpu
     return gates
 
 
-def calibrate(jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32], task: str) -> Calibration:
+def calibrate(
+    jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32], task: str, method: Method = "temperature"
+) -> Calibration:
     """The calibration fitted on rows that a member did not learn from; none where there are no such rows."""
     own = np.concatenate([logits[member, job.watch] for member, job in enumerate(jobs)])
     rows = np.concatenate([job.watch for job in jobs])
     if not len(rows):
         return uncalibrated(cast(Task, task), y.shape[1])
-    return fit_temperature(own.astype(np.float64), y[rows].astype(np.float64), cast(Task, task))
+    return fit_calibration(method, own.astype(np.float64), y[rows].astype(np.float64), cast(Task, task))
 
 
 def fair_probabilities(jobs: Sequence[Job], logits: Logits, calibration: Calibration) -> NDArray[np.float64]:

@@ -80,7 +80,7 @@ def train(config: Config, resume: bool = False) -> Trained | None:
     gates = fit_gates(jobs, features, inputs)
     if not gates:
         stdout.print("too few scans for a gate: the model will not say whether a scan is unlike those it learned from")
-    calibration = calibrate(jobs, logits, y, cohort.task)
+    calibration = calibrate(jobs, logits, y, cohort.task, config.evaluate.calibration)
     p = fair_probabilities(jobs, logits, calibration)
     settings = Settings(
         name=config.name, task=cohort.task, findings=cohort.findings, read=read, preprocess=config.preprocess,

@@ -7,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-SPLITS = ("train", "tune", "test")
+from pipeline.results.table_one import Columns, Row, categories, numeric, share
 
-TOP = 6
-"""Values of a column that Table 1 lists before it sums up the others."""
+SPLITS = ("train", "tune", "test")
 
 MOST_GROUPS = 40
 """Groups of identical images that the page shows; duplicates.csv has them all."""
@@ -79,10 +78,6 @@ def cohort_page(facts: CohortFacts) -> str:
     )
 
 
-Columns = Sequence[tuple[str, "pd.Series[bool]"]]
-Row = tuple[str, list[str]]
-
-
 def _columns(facts: CohortFacts) -> Columns:
     """All scans, then each split that there is."""
     split = facts.table["split"]
@@ -123,57 +118,23 @@ def _table_one(facts: CohortFacts, columns: Columns) -> list[tuple[str, list[Row
         sections.append(
             ("Scans with the finding", [_positive(facts.targets[f], str(f), columns) for f in facts.targets])
         )
-    sections.append(
-        ("Age in years, by patient", _numeric(pd.to_numeric(table["age"], errors="coerce"), columns, first))
-    )
-    sections.append(("Sex, by patient", _categories(table["sex"], columns, first)))
+    sections.append(("Age in years, by patient", numeric(pd.to_numeric(table["age"], errors="coerce"), columns, first)))
+    sections.append(("Sex, by patient", categories(table["sex"], columns, first)))
     for column, heading in (("modality", "Modality"), ("manufacturer", "Manufacturer")):
-        sections.append((heading, _categories(table[column], columns)))
+        sections.append((heading, categories(table[column], columns)))
     spacing = table["spacing_mm"].str.split("x", expand=True).reindex(columns=range(3)).astype(float)
     shape = table["shape"].str.split("x", expand=True).reindex(columns=range(3)).astype(float)
-    sections.append(("Spacing within the slice (left to right), mm", _numeric(spacing[0], columns)))
+    sections.append(("Spacing within the slice (left to right), mm", numeric(spacing[0], columns)))
     if (shape[2] > 1).any():
-        sections.append(("Distance of slices (foot to head), mm", _numeric(spacing[2].where(shape[2] > 1), columns)))
-        sections.append(("Slices (foot to head)", _numeric(shape[2], columns)))
+        sections.append(("Distance of slices (foot to head), mm", numeric(spacing[2].where(shape[2] > 1), columns)))
+        sections.append(("Slices (foot to head)", numeric(shape[2], columns)))
     shown = {"age", "sex", "modality", "manufacturer"}
-    sections += [(c, _categories(table[c], columns)) for c in facts.subgroups if c not in shown]
+    sections += [(c, categories(table[c], columns)) for c in facts.subgroups if c not in shown]
     return [(heading, rows) for heading, rows in sections if rows]
 
 
 def _positive(y: "pd.Series[float]", finding: str, columns: Columns) -> Row:
-    return finding, [_share(int((y[rows] == 1).sum()), int(y[rows].notna().sum())) for _, rows in columns]
-
-
-def _numeric(values: "pd.Series[float]", columns: Columns, keep: "pd.Series[bool] | None" = None) -> list[Row]:
-    """Median with quartiles, and the range; nothing where no value is known."""
-    if values.notna().sum() == 0:
-        return []
-    chosen = [values[rows if keep is None else rows & keep].dropna() for _, rows in columns]
-    middle = [f"{v.median():.3g} ({v.quantile(0.25):.3g} to {v.quantile(0.75):.3g})" if len(v) else "–" for v in chosen]
-    extent = [f"{v.min():.3g} to {v.max():.3g}" if len(v) else "–" for v in chosen]
-    rows: list[Row] = [("median (quartiles)", middle), ("range", extent)]
-    totals = [int(rows_.sum()) if keep is None else int((rows_ & keep).sum()) for _, rows_ in columns]
-    missing = [_share(n - len(v), n) for n, v in zip(totals, chosen, strict=True)]
-    return rows + ([("unknown", missing)] if len(chosen[0]) < totals[0] else [])
-
-
-def _categories(values: "pd.Series[str]", columns: Columns, keep: "pd.Series[bool] | None" = None) -> list[Row]:
-    """Counts and shares of the most frequent values; nothing where no value is known."""
-    kept = [rows if keep is None else rows & keep for _, rows in columns]
-    names = values[kept[0]].where(values != "", "unknown").replace("", "unknown")
-    top = [str(name) for name in names.value_counts().index]
-    if top in ([], ["unknown"]):
-        return []
-    listed = sorted(n for n in top[:TOP] if n != "unknown")
-    rest = [n for n in top[TOP:] if n != "unknown"]
-    groups = [(name, [name]) for name in listed] + ([(f"{len(rest)} others", rest)] if rest else [])
-    groups += [("unknown", ["unknown"])] if "unknown" in top else []
-    cells = [values[rows].replace("", "unknown") for rows in kept]
-    return [(name, [_share(int(v.isin(members).sum()), len(v)) for v in cells]) for name, members in groups]
-
-
-def _share(n: int, total: int) -> str:
-    return f"{n:,} ({100 * n / total:.0f} %)" if total else "–"
+    return finding, [share(int((y[rows] == 1).sum()), int(y[rows].notna().sum())) for _, rows in columns]
 
 
 def _duplicate_groups(duplicates: pd.DataFrame) -> list[dict[str, object]]:

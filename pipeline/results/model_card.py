@@ -9,7 +9,10 @@ from pipeline.results import words
 
 OPEN = "> **To be written by the owner:**"
 """Marks what no program can know."""
-ROWS = ("auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "f1", "mcc", "brier")
+ROWS = (
+    "auroc", "partial_auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "balanced_accuracy",
+    "f1", "mcc", "positive_likelihood_ratio", "negative_likelihood_ratio", "brier",
+)  # fmt: skip
 CALIBRATION = ("slope", "intercept")
 
 
@@ -34,6 +37,13 @@ def model_card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], split
         _inputs(settings),
         "## Performance",
         *(_performance(evaluation[name], name) for name in evaluation),
+        "## When to refer to a reader",
+        "\n\n".join(
+            f"{finding}: {sentence}"
+            for finding, found in numbers["findings"].items()
+            for sentence in words.consequences(found)
+        )
+        or "No tune split to set limits on.",
         "## Subgroups",
         _subgroups(numbers),
         "## Limits",

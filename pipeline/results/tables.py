@@ -8,7 +8,8 @@ from pipeline.results.words import MEANINGS, NAMES, Measure, plain
 
 UNIT_RANGE = frozenset({
     "auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "balanced_accuracy", "f1",
-    "brier", "macro_auroc", "macro_average_precision", "ece",
+    "brier", "macro_auroc", "macro_average_precision", "ece", "partial_auroc", "micro_auroc", "micro_average_precision",
+    "top_2_accuracy", "top_3_accuracy", "top_5_accuracy",
 })  # fmt: skip
 """Metrics from 0 to 1, whose interval can be drawn on a common scale."""
 
@@ -55,11 +56,10 @@ def tiles(numbers: Mapping[str, Any]) -> list[Row]:
         found = next(iter(numbers["findings"].values()))
         return [row(key, found[key]) for key in ("auroc", "sensitivity", "specificity", "ppv", "npv")]
     over, findings = numbers["overall"], numbers["findings"]
-    rows = [
-        row(key, over[key])
-        for key in ("macro_auroc", "accuracy", "balanced_accuracy", "macro_average_precision")
-        if key in over
-    ]
+    keys: tuple[str, ...] = ("macro_auroc", "macro_average_precision", "micro_auroc")
+    if "accuracy" in over:
+        keys = ("macro_auroc", "accuracy", "balanced_accuracy", "macro_average_precision")
+    rows = [row(key, over[key]) for key in keys]
     ranked = sorted(
         (f for f in findings if findings[f]["auroc"]["value"] is not None), key=lambda f: findings[f]["auroc"]["value"]
     )
@@ -71,13 +71,35 @@ def tiles(numbers: Mapping[str, Any]) -> list[Row]:
 def finding_rows(found: Mapping[str, Any]) -> list[Row]:
     """Every metric of one finding."""
     keys = (
-        "auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy", "balanced_accuracy", "f1",
-        "mcc", "positive_likelihood_ratio", "negative_likelihood_ratio", "brier",
+        "auroc", "partial_auroc", "average_precision", "sensitivity", "specificity", "ppv", "npv", "accuracy",
+        "balanced_accuracy", "f1", "mcc", "positive_likelihood_ratio", "negative_likelihood_ratio", "brier",
     )  # fmt: skip
-    rows = [row(key, found[key], places=3 if key == "brier" else 2) for key in keys]
+    rows = [row(key, found[key], places=3 if key == "brier" else 2) for key in keys if key in found]
+    there = found.get("at_prevalence", {})
+    rows += [row(f"{key}_at_prevalence", there[key]) for key in ("ppv", "npv") if there]
     return rows + [
         row(key, found["calibration"][key], places=3 if key == "ece" else 2) for key in ("slope", "intercept", "ece")
     ]
+
+
+def overall_rows(numbers: Mapping[str, Any]) -> list[Row]:
+    """The averages over all findings, and the accuracies where classes exclude each other."""
+    return [row(key, found) for key, found in numbers.get("overall", {}).items() if key != "confusion"]
+
+
+def test_rows(tests: Mapping[str, Any], finding: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Column -> (metric, corrected p or the reason why there is none), for one finding."""
+    return [
+        (column, [(NAMES[key], p_value(test["p_holm"]) or str(test["reason"])) for key, test in by[finding].items()])
+        for column, by in tests.items()
+    ]
+
+
+def p_value(p: float | None) -> str:
+    """`0.032`, `< 0.001`, "" for None."""
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ Measure: TypeAlias = Mapping[str, Any]
 
 NAMES = {
     "auroc": "AUROC",
+    "partial_auroc": "Partial AUROC",
     "average_precision": "Average precision",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
@@ -20,14 +21,22 @@ NAMES = {
     "brier": "Brier score",
     "positive_likelihood_ratio": "LR+",
     "negative_likelihood_ratio": "LR−",
+    "ppv_at_prevalence": "PPV at the given prevalence",
+    "npv_at_prevalence": "NPV at the given prevalence",
     "macro_auroc": "Macro AUROC",
     "macro_average_precision": "Macro average precision",
+    "micro_auroc": "Micro AUROC",
+    "micro_average_precision": "Micro average precision",
+    "top_2_accuracy": "Top-2 accuracy",
+    "top_3_accuracy": "Top-3 accuracy",
+    "top_5_accuracy": "Top-5 accuracy",
     "slope": "Calibration slope",
     "intercept": "Calibration intercept",
     "ece": "Expected calibration error",
 }
 MEANINGS = {
     "auroc": "how often a scan with the finding ranks above one without",
+    "partial_auroc": "the same where few false alarms are allowed; 0.5 is chance",
     "average_precision": "precision, averaged over all recalls",
     "sensitivity": "of the scans with the finding, the share called positive",
     "specificity": "of the scans without it, the share called negative",
@@ -42,6 +51,13 @@ MEANINGS = {
     "negative_likelihood_ratio": "how much a negative call lowers the odds",
     "macro_auroc": "mean AUROC over the findings",
     "macro_average_precision": "mean average precision over the findings",
+    "ppv_at_prevalence": "what a positive call would mean where the finding is as frequent as was given",
+    "npv_at_prevalence": "what a negative call would mean there",
+    "micro_auroc": "AUROC of all pairs of scan and finding in one pot",
+    "micro_average_precision": "average precision of all pairs of scan and finding in one pot",
+    "top_2_accuracy": "the right class is among the 2 most probable",
+    "top_3_accuracy": "the right class is among the 3 most probable",
+    "top_5_accuracy": "the right class is among the 5 most probable",
     "slope": "1 is calibrated; below 1 the probabilities are too extreme",
     "intercept": "0 is calibrated; above 0 the probabilities are too low",
     "ece": "mean distance of probability and frequency",
@@ -122,6 +138,37 @@ def answer(numbers: Mapping[str, Any], finding: str) -> list[str]:
         f"At the threshold{threshold} {fixed} it finds {cells['tp']} of {count(with_finding, 'scan')} with {finding}, "
         f"and calls {cells['tn']} of {count(without, 'scan')} without it negative.",
     ]
+
+
+def population(numbers: Mapping[str, Any], split: str) -> str:
+    """`24 patients, 32 scans, held out for the test`."""
+    where = SPLITS.get(split, f"of split {split}")
+    return f"{count(numbers['n_patients'], 'patient')}, {count(numbers['n_scans'], 'scan')}, {where}"
+
+
+def consequences(found: Mapping[str, Any]) -> list[str]:
+    """What the numbers of one finding mean for use: at another prevalence, and when unsure scans are referred."""
+    said, there, sets = [], found.get("at_prevalence"), found.get("abstention", {})
+    if there and there["ppv"]["value"] is not None and there["npv"]["value"] is not None:
+        said.append(
+            f"Where {100 * there['prevalence']:g} of 100 patients have it, a positive call is right in "
+            f"{100 * there['ppv']['value']:.1f} of 100 calls, and a negative one in {100 * there['npv']['value']:.1f}."
+        )
+    if "coverage" in sets:
+        error, referred = sets["error_among_decided"], sets["referred"]["value"]
+        kept = f"error {with_interval(error)}" if error["value"] is not None else "none is left"
+        said.append(
+            f"Prediction sets meant to hold the truth for {percent(sets['stated_coverage'])} of the scans hold it for "
+            f"{percent(round(sets['coverage']['value'], 3))}. Referring the scans whose set is not a single answer "
+            f"sends {percent(round(referred, 3))} to a reader; among the others: {kept}."
+        )
+    parts = found["calibration"].get("brier_parts")
+    if parts:
+        said.append(
+            f"Brier score = reliability {parts['reliability']:.3f} − resolution {parts['resolution']:.3f} + "
+            f"uncertainty {parts['uncertainty']:.3f} + within bins {plain(parts['within_bins'], 3)}."
+        )
+    return said
 
 
 def pairs(area: float) -> str:

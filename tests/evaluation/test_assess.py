@@ -3,7 +3,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 
 from pipeline.domain import OperatingPoint, UsageError
 from pipeline.evaluation.assess import assess, choose_points, task_of
@@ -50,6 +55,34 @@ def test_the_entry_has_everything_that_is_promised() -> None:
     assert sum(b["n"] for b in numbers["calibration"]["bins"]) == 120
     assert set(found["subgroups"]["sex"]) == {"F", "M"}
     json.dumps(found, allow_nan=False)
+
+
+def test_predictive_values_at_another_prevalence_follow_bayes() -> None:
+    rows, section = check_predictions(random_table(), "P"), EvaluateSection(resamples=50, prevalence=0.02)
+    numbers = assess(rows, section, POINT)["test"]["findings"]["nodule"]
+    found, (se, sp) = numbers["at_prevalence"], (numbers[k]["value"] for k in ("sensitivity", "specificity"))
+    assert found["ppv"]["value"] == pytest.approx(se * 0.02 / (se * 0.02 + (1 - sp) * 0.98))
+    assert found["npv"]["value"] == pytest.approx(sp * 0.98 / (sp * 0.98 + (1 - se) * 0.02))
+    assert found["ppv"]["low"] < found["ppv"]["value"] < found["ppv"]["high"]
+    assert "at_prevalence" not in evaluated(random_table())["findings"]["nodule"]
+
+
+def test_predictive_values_at_the_prevalence_of_the_table_are_the_observed_ones() -> None:
+    rows = random_table()
+    share = rows["y_nodule"].astype(float).mean()
+    section = EvaluateSection(resamples=50, prevalence=share)
+    numbers = assess(check_predictions(rows, "P"), section, POINT)["test"]["findings"]["nodule"]
+    for name in ("ppv", "npv"):
+        assert numbers["at_prevalence"][name]["value"] == pytest.approx(numbers[name]["value"], abs=1e-12)
+
+
+def test_prediction_sets_take_their_limits_from_tune() -> None:
+    rows = random_table(split=["tune"] * 60 + ["test"] * 60)
+    found = assess(check_predictions(rows, "P"), SECTION, POINT)
+    numbers = found["test"]["findings"]["nodule"]["abstention"]
+    assert numbers["coverage"]["value"] > 0.75
+    assert 0 < numbers["referred"]["value"] < 1
+    assert found["tune"]["findings"]["nodule"]["abstention"]["reason"] == "the tune split itself sets the limits"
 
 
 def test_numbers_are_those_of_the_table() -> None:
@@ -193,6 +226,28 @@ def test_multiclass_overall_is_that_of_sklearn() -> None:
     assert found["accuracy"]["value"] == pytest.approx((p.argmax(axis=1) == truth).mean())
     assert np.sum(found["confusion"]["rows_true_columns_predicted"]) == n
     assert found["macro_auroc"]["low"] < expected < found["macro_auroc"]["high"]
+    hot = np.eye(3)[truth]
+    assert found["micro_auroc"]["value"] == pytest.approx(roc_auc_score(hot, p, average="micro"), abs=1e-12)
+    expected = average_precision_score(hot, p, average="micro")
+    assert found["micro_average_precision"]["value"] == pytest.approx(expected, abs=1e-12)
+    assert found["balanced_accuracy"]["value"] == pytest.approx(balanced_accuracy_score(truth, p.argmax(axis=1)))
+    assert found["top_2_accuracy"]["value"] == pytest.approx(top_k_accuracy_score(truth, p, k=2), abs=1e-12)
+    assert found["top_2_accuracy"]["low"] < found["top_2_accuracy"]["value"] <= found["top_2_accuracy"]["high"]
+    assert "top_3_accuracy" not in found
+
+
+def test_micro_and_macro_averages_leave_missing_labels_out() -> None:
+    rows = random_table(60)
+    other = random_table(60, seed=1)
+    rows["y_mass"], rows["p_mass"] = other["y_nodule"].where(rows.index % 3 > 0, ""), other["p_nodule"]
+    found = evaluated(rows, {})["overall"]
+    kept = rows.index % 3 > 0
+    y = [rows["y_nodule"].astype(float), rows["y_mass"][kept].astype(float)]
+    p = [rows["p_nodule"].astype(float), rows["p_mass"][kept].astype(float)]
+    macro = np.mean([roc_auc_score(a, b) for a, b in zip(y, p, strict=True)])
+    assert found["macro_auroc"]["value"] == pytest.approx(macro, abs=1e-12)
+    micro = roc_auc_score(np.concatenate(y), np.concatenate(p))
+    assert found["micro_auroc"]["value"] == pytest.approx(micro, abs=1e-12)
 
 
 @pytest.mark.parametrize(

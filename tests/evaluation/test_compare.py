@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
+from statsmodels.stats.contingency_tables import mcnemar
 
 from pipeline.domain import UsageError
 from pipeline.evaluation import metrics
@@ -45,6 +46,7 @@ def test_mcnemar_counts_the_scans_on_which_the_models_differ() -> None:
     better = int((ours.positive & ~theirs.positive & (ours.y == 1)).sum())
     worse = int((~ours.positive & theirs.positive & (ours.y == 1)).sum())
     assert found["p"] == pytest.approx(binomtest(better, better + worse).pvalue)
+    assert found["p"] == pytest.approx(mcnemar([[0, better], [worse, 0]], exact=True).pvalue, abs=1e-9)
     assert found["value"] == pytest.approx((better - worse) / (ours.y == 1).sum())
 
 

@@ -24,6 +24,17 @@ def test_ranking_is_that_of_sklearn(ties: bool) -> None:
     assert metrics.brier(y, p) == pytest.approx(sklearn_metrics.brier_score_loss(y, p), abs=1e-12)
 
 
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("limit", [0.05, 0.1, 0.37, 0.999])
+def test_partial_auroc_is_that_of_sklearn(ties: bool, limit: float) -> None:
+    cases = study(RNG, 200)
+    y, p = cases_with_ties() if ties else (cases.y, cases.p)
+    weights = np.vstack([np.ones(len(y)), RNG.integers(0, 4, len(y))]).astype(float)
+    found = metrics.Ranked(y, p).partial_auroc(weights, limit)
+    expected = [sklearn_metrics.roc_auc_score(y, p, max_fpr=limit, sample_weight=w) for w in weights]
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
 def test_weights_are_those_of_sklearn() -> None:
     y, p = cases_with_ties()
     weights = RNG.integers(0, 4, (5, len(y))).astype(float)

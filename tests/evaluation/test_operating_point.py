@@ -19,6 +19,8 @@ P = np.array([0.1, 0.2, 0.3, 0.35, 0.6, 0.7, 0.8, 0.9])
         ("specificity >= 0.9", 0.65),
         ("specificity >= 0.7", 0.325),
         ("Specificity>=1", 0.65),
+        ("cost ratio 3", 0.325),  # one false alarm (1) is cheaper than one miss (3)
+        ("cost ratio 0.5", 0.65),  # and here it is dearer
     ],
 )
 def test_thresholds_of_a_worked_example(target: str, threshold: float) -> None:
@@ -39,10 +41,11 @@ def test_one_class_has_no_point(label: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["", "accuracy >= 0.9", "sensitivity > 0.9", "sensitivity >= 90", "specificity >= 0"]
+    "target",
+    ["", "accuracy >= 0.9", "sensitivity > 0.9", "sensitivity >= 90", "specificity >= 0", "cost ratio 0", "cost 5"],
 )
 def test_other_targets_are_refused(target: str) -> None:
-    with pytest.raises(UsageError, match=r'expected "youden", "sensitivity >= 0.95" or "specificity >= 0.9"'):
+    with pytest.raises(UsageError, match=r'expected "youden", "sensitivity >= 0.95", .* or "cost ratio 5"'):
         parse_target(target)
 
 
@@ -84,3 +87,16 @@ def test_probabilities_of_one_still_allow_no_positive() -> None:
     point = choose("x", np.array([0.0, 1.0]), np.array([1.0, 1.0]), "specificity >= 1")
     assert point is not None
     assert point.threshold > 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=2, max_size=40), st.floats(0.1, 20))
+def test_no_threshold_costs_less(rows: list[tuple[bool, float]], ratio: float) -> None:
+    y, p = np.array([float(a) for a, _ in rows]), np.array([b for _, b in rows])
+    point = choose("x", y, p, f"cost ratio {ratio:.3f}")
+
+    def cost(threshold: float) -> float:
+        return float(f"{ratio:.3f}") * ((y == 1) & (p < threshold)).sum() + ((y == 0) & (p >= threshold)).sum()
+
+    if point is not None:
+        assert cost(point.threshold) <= min(cost(t) for t in candidate_thresholds(p)) + 1e-9

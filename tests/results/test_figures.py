@@ -1,28 +1,40 @@
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from pipeline.evaluation.abstention import abstention
 from pipeline.evaluation.accuracy import finding_numbers
-from pipeline.evaluation.curves import MOST_POINTS, curves_of
+from pipeline.evaluation.curves import GRID, MOST_POINTS, curves_of
 from pipeline.results import figures
+from pipeline.results.drawing import Drawing, page_svg, save
 from pipeline.sections import EvaluateSection
 from tests.evaluation.studies import study
 
 CASES = study(np.random.default_rng(0), 80)
 NUMBERS = finding_numbers(CASES, EvaluateSection(resamples=50))
+NUMBERS["abstention"] = abstention(CASES, "no sets", EvaluateSection())
+
+
+def drawings(finding: str = "nodule") -> list[Drawing]:
+    curves = curves_of(CASES)
+    assert curves is not None
+    groups = {v: {"findings": {finding: {"auroc": NUMBERS["auroc"], "too_small": v == "B"}}} for v in "AB"}
+    return figures.of_finding(finding, NUMBERS, curves, {"site": groups})
 
 
 def drawn(finding: str = "nodule") -> dict[str, str]:
-    curves = curves_of(CASES)
-    assert curves is not None
-    return figures.of_finding(finding, NUMBERS, curves)
+    return {d.name: page_svg(d, str) for d in drawings(finding)}
 
 
 def test_figures_are_svg_without_fixed_colours_fonts_scripts_or_requests() -> None:
     found = drawn()
-    assert len(found) == 4
+    assert list(found) == [
+        "roc", "probabilities", "reliability", "precision_recall", "decision_curve", "referral", "subgroups",
+    ]  # fmt: skip
     for svg in found.values():
         ElementTree.fromstring(svg)
         assert not re.search(r"#[0-9a-f]{6}\b(?!\))", re.sub(r"url\(#\w+\)|href=\"#\w+\"", "", svg))
@@ -35,6 +47,35 @@ def test_figures_are_svg_without_fixed_colours_fonts_scripts_or_requests() -> No
         assert 'role="img"' in svg
 
 
+def test_every_figure_is_saved_with_its_numbers(tmp_path: Path) -> None:
+    names = save({"a/../b": drawings()}, tmp_path, str)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        f"{n}.{s}" for n in names for s in ("csv", "png", "svg")
+    )
+    assert names[0] == "01_a_.._b_roc"
+    curve = pd.read_csv(tmp_path / "01_a_.._b_decision_curve.csv")
+    assert curve["net_benefit"].tolist() == pytest.approx(
+        [r["net_benefit"] for r in NUMBERS["decision_curve"]], abs=1e-5
+    )
+    first = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    save({"a/../b": drawings()}, tmp_path, str)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == first
+
+
+def test_bands_lie_round_their_curve() -> None:
+    curves = curves_of(CASES)
+    assert curves is not None
+    for x, y, band in (
+        ("false_positive_rate", "true_positive_rate", "roc_band"),
+        ("recall", "precision", "precision_band"),
+    ):
+        order = np.argsort(curves[x], kind="stable")
+        at = np.interp(GRID, curves[x][order], curves[y][order])
+        low, high = curves[band]
+        assert ((low <= at + 0.08) & (at - 0.08 <= high)).mean() > 0.95, band
+        assert 0.02 < (high - low).mean() < 0.4
+
+
 def test_the_same_numbers_give_the_same_bytes() -> None:
     assert drawn() == drawn()
 
@@ -43,7 +84,7 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
 def test_names_are_escaped_shortened_and_never_formulas(finding: str) -> None:
     for svg in drawn(finding).values():
         ElementTree.fromstring(svg)
-    assert "<c>" not in drawn(finding)["Predicted probabilities"]
+    assert "<c>" not in drawn(finding)["probabilities"]
 
 
 def test_curves_are_thinned_and_keep_their_ends() -> None:

@@ -7,8 +7,11 @@ import pytest
 from pipeline.domain import OperatingPoint
 from pipeline.evaluation.assess import assess
 from pipeline.evaluation.table import check_predictions
+from pipeline.results.cohort_flow import flow_of
+from pipeline.results.language import Language
 from pipeline.results.model_card import model_card
 from pipeline.results.report import Report, render
+from pipeline.results.table_one import table_one
 from pipeline.sections import EvaluateSection
 from tests.evaluation.runs import predictions
 
@@ -23,6 +26,13 @@ def evaluation(findings: tuple[str, ...] = ("nodule",), **columns: object) -> di
 
 def page(found: dict[str, Any], split: str = "test", **more: Any) -> str:
     return render(Report("lung", found, split, {}, **more))
+
+
+def full_report(found: dict[str, Any], split: str, say: Language) -> Report:
+    """A report with every part that evaluate fills in."""
+    table = check_predictions(predictions().astype(str), "P")
+    flow, one = flow_of(table, {"truncated": 1}, 2), table_one(table, ["nodule"], ["sex"])
+    return Report("lung", found, split, {}, flow=flow, table_one=one, say=say)
 
 
 class Balanced(HTMLParser):

@@ -1,0 +1,88 @@
+"""What `pipeline.evaluate` writes about a table: evaluation.json, report.html, and on request a pdf and the figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.console import stdout
+from pipeline.domain import OperatingPoint
+from pipeline.evaluation.assess import Evaluation, assess
+from pipeline.evaluation.cases import cases_of
+from pipeline.evaluation.curves import curves_of
+from pipeline.evaluation.table import NO_SPLIT, findings_of, subgroup_columns
+from pipeline.files import write_json
+from pipeline.results import figures
+from pipeline.results.cohort_flow import flow_of
+from pipeline.results.drawing import Drawing, save
+from pipeline.results.language import Language
+from pipeline.results.pdf import write_pdf
+from pipeline.results.report import Report, write_report
+from pipeline.results.table_one import table_one
+from pipeline.results.words import headline
+from pipeline.sections import EvaluateSection
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that the files are written from.
+
+    Attributes:
+        refused: Why scans were refused before the table was made -> how many.
+        unused: Scans that were read and are in no split.
+        extras: Which optional files to write: "pdf", "figures".
+    """
+
+    name: str
+    table: pd.DataFrame
+    section: EvaluateSection
+    points: Mapping[str, OperatingPoint]
+    splits: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    intended_use: str = ""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    unused: int = 0
+    language: str = "en"
+    extras: frozenset[str] = frozenset()
+
+
+def publish(folder: Path, work: Work) -> Evaluation:
+    """Compute, write evaluation.json, report.html and what else was asked for, and say what they hold."""
+    evaluation = assess(work.table, work.section, work.points, work.splits)
+    split, say = next(iter(evaluation)), Language(work.language)
+    drawings = _drawings(work, evaluation, split)
+    write_json(folder / "evaluation.json", evaluation)
+    known = work.table[work.table["split"] != NO_SPLIT]
+    report = Report(
+        work.name, evaluation, split, drawings, work.settings, work.facts,
+        [f"{note[:1].upper()}{note[1:]}." for note in work.notes], work.intended_use,
+        flow=flow_of(known, work.refused, work.unused),
+        table_one=table_one(known, findings_of(known.columns), subgroup_columns(known)), say=say,
+    )  # fmt: skip
+    write_report(folder / "report.html", report)
+    for line in [*work.notes, *headline(evaluation[split], split)]:
+        stdout.print(line, markup=False)
+    stdout.print(f"evaluation    {folder / 'evaluation.json'}\nreport        {folder / 'report.html'}", markup=False)
+    if "pdf" in work.extras:
+        write_pdf(folder / "report.pdf", report)
+        stdout.print(f"pdf           {folder / 'report.pdf'}", markup=False)
+    if "figures" in work.extras:
+        names = save(drawings, folder / "figures", say)
+        stdout.print(f"figures       {folder / 'figures'} ({len(names)}, each as png, svg and csv)", markup=False)
+    return evaluation
+
+
+def _drawings(work: Work, evaluation: Evaluation, split: str) -> dict[str, list[Drawing]]:
+    """The figures of each finding in the split of the headline."""
+    rows = work.table[(work.table["split"] == split) & (work.table["status"] == "ok")].reset_index(drop=True)
+    drawn: dict[str, list[Drawing]] = {}
+    for finding, found in evaluation[split]["findings"].items():
+        cases = cases_of(rows, finding, work.points, work.section.target)
+        curves = curves_of(cases, work.section.level, work.section.seed)
+        subgroups = evaluation[split]["subgroups"]
+        drawn[finding] = [] if curves is None else figures.of_finding(finding, found, curves, subgroups)
+    return drawn
