@@ -19,7 +19,7 @@ from pipeline.evaluation.join import join
 from pipeline.evaluation.run_folder import Run, read_frozen, read_run
 from pipeline.evaluation.table import check_predictions, findings_of, read_table, read_tables, shared_patients
 from pipeline.evaluation.units import per_unit
-from pipeline.files import sha256_of, write_json, write_sums, write_text
+from pipeline.files import read_json, sha256_of, write_json, write_sums, write_text
 from pipeline.publish import Work, publish
 from pipeline.results.claim import claim
 from pipeline.results.cohort_flow import flow_of
@@ -57,7 +57,7 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     notes = [*changed, *shared]
     work = Work(
         run.config.name, run.table, section_of(options, run.config.evaluate), run.points, splits_of(options), notes,
-        run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused,
+        run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused, probes=_probes(run),
     )  # fmt: skip
     evaluation = publish(run.folder, _as_asked(work, options))
     write_json(model / "evaluation.json", evaluation)
@@ -69,6 +69,12 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     stdout.print(f"checklist     {run.folder / 'claim.md'} (CLAIM, TRIPOD+AI, STARD-AI)", markup=False)
     stdout.print(f"next: python -m pipeline.score {model} SCANS --out OUT", markup=False)
     return DONE
+
+
+def _probes(run: Run) -> dict[str, Any]:
+    """What training measured of header, border and thumbnail alone; nothing where it did not."""
+    path = run.folder / "shortcuts.json"
+    return read_json(path) if path.is_file() else {}
 
 
 def _facts(model: Path, settings: Mapping[str, Any]) -> dict[str, str]:

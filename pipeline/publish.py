@@ -20,6 +20,7 @@ from pipeline.results.drawing import Drawing, save
 from pipeline.results.language import Language
 from pipeline.results.pdf import write_pdf
 from pipeline.results.report import Report, write_report
+from pipeline.results.shortcuts import warnings_of
 from pipeline.results.table_one import table_one
 from pipeline.results.words import headline
 from pipeline.sections import EvaluateSection
@@ -33,6 +34,7 @@ class Work:
         refused: Why scans were refused before the table was made -> how many.
         unused: Scans that were read and are in no split.
         extras: Which optional files to write: "pdf", "figures".
+        probes: Finding -> shortcut probe -> its AUROC, where training wrote them.
     """
 
     name: str
@@ -48,23 +50,26 @@ class Work:
     unused: int = 0
     language: str = "en"
     extras: frozenset[str] = frozenset()
+    probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def publish(folder: Path, work: Work) -> Evaluation:
     """Compute, write evaluation.json, report.html and what else was asked for, and say what they hold."""
     evaluation = assess(work.table, work.section, work.points, work.splits)
     split, say = next(iter(evaluation)), Language(work.language)
+    aurocs = {name: found["auroc"]["value"] for name, found in evaluation[split]["findings"].items()}
+    notes = [*work.notes, *warnings_of(work.probes, aurocs)]
     drawings = _drawings(work, evaluation, split)
     write_json(folder / "evaluation.json", evaluation)
     known = work.table[work.table["split"] != NO_SPLIT]
     report = Report(
         work.name, evaluation, split, drawings, work.settings, work.facts,
-        [f"{note[:1].upper()}{note[1:]}." for note in work.notes], work.intended_use,
+        [f"{note[:1].upper()}{note[1:]}." for note in notes], work.intended_use,
         flow=flow_of(known, work.refused, work.unused),
         table_one=table_one(known, findings_of(known.columns), subgroup_columns(known)), say=say,
     )  # fmt: skip
     write_report(folder / "report.html", report)
-    for line in [*work.notes, *headline(evaluation[split], split)]:
+    for line in [*notes, *headline(evaluation[split], split)]:
         stdout.print(line, markup=False)
     stdout.print(f"evaluation    {folder / 'evaluation.json'}\nreport        {folder / 'report.html'}", markup=False)
     if "pdf" in work.extras:

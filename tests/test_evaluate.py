@@ -106,6 +106,18 @@ def test_the_flow_starts_with_what_prepare_refused(tmp_path: Path, capsys: pytes
     assert "<b>90</b>scans found" in (run / "report.html").read_text()
 
 
+def test_a_probe_that_comes_near_the_model_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder(tmp_path)
+    probes = {"nodule": {"header": {"value": 0.97, "low": 0.9, "high": 1.0}, "border": {"value": 0.6, "low": 0.5}}}
+    (run / "shortcuts.json").write_text(json.dumps(probes))
+    assert main([str(run)]) == 0
+    said = "nodule: the header (scanner, geometry, sex, age) alone predicts the label with AUROC 0.97 (0.90 to 1.00)"
+    assert said in capsys.readouterr().out
+    page = (run / "report.html").read_text()
+    assert "The model may have learned that instead of the finding" in page
+    assert "border" not in "".join(re.findall(r"alone predicts[^.]*", page))
+
+
 def test_a_second_start_writes_the_same_bytes(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run")
     main([str(run)])

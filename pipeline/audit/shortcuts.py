@@ -4,8 +4,7 @@ A label that such a probe predicts well may be learned from it by a network too 
 probe is a logistic regression, judged on patients that it did not see.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,10 +34,6 @@ THUMBNAIL = {2: 8, 3: 4}
 """Edge of a thumbnail, by dimensions."""
 FOLDS = 5
 SEED = 0
-NEAR = 0.05
-"""A probe within this AUROC of the model's comes near it."""
-NOTABLE = 0.7
-"""A probe below this AUROC says little, however near the model is."""
 
 
 def probe_run(trained: Trained, section: EvaluateSection) -> dict[str, dict[str, Measure]]:
@@ -89,37 +84,6 @@ def probe(look: Array, y: Array, patients: NDArray[np.intp], section: EvaluateSe
     if cases.one_class:
         return undefined(section.level, cases.n, cases.one_class)
     return measures(cases, section, ("auroc",))["auroc"]
-
-
-def warnings_of(probes: Mapping[str, Mapping[str, Any]], model: Mapping[str, float | None]) -> list[str]:
-    """Sentences about probes that come near the model.
-
-    Args:
-        probes: What `probe_all` gave.
-        model: Finding -> AUROC of the model, None where undefined.
-    """
-    said = []
-    for finding, found in probes.items():
-        own = model.get(finding)
-        for name, auroc in found.items():
-            value = auroc["value"]
-            if value is None or own is None or value < max(NOTABLE, own - NEAR):
-                continue
-            said.append(
-                f"{finding}: {WHAT[name]} alone predicts the label with AUROC {value:.2f} ({auroc['low']:.2f} to "
-                f"{auroc['high']:.2f}), near the model's {own:.2f}. The model may have learned that instead of the "
-                f"finding; {ADVICE[name]}"
-            )
-    return said
-
-
-WHAT = {"header": "the header (scanner, geometry, sex, age)", "border": "the image's border",
-        "thumbnail": f"a thumbnail of {THUMBNAIL[2]} pixels"}  # fmt: skip
-ADVICE = {
-    "header": "compare scanners and sites apart, and balance them",
-    "border": "crop to the anatomy, and look for tables, markers or burned-in text",
-    "thumbnail": "coarse brightness is enough: check exposure, field of view and reconstruction",
-}
 
 
 def header_look(table: pd.DataFrame) -> Array:

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.audit.shortcuts import border_look, header_look, probe_all, thumbnail_look, warnings_of
+from pipeline.audit.shortcuts import border_look, header_look, probe_all, thumbnail_look
+from pipeline.results.shortcuts import warnings_of
 from pipeline.sections import EvaluateSection
 
 SECTION = EvaluateSection(resamples=100)
