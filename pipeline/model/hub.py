@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.files import sha256_of
-from pipeline.model.checkpoint import WeightsError
+from pipeline.model.tensor_files import WeightsError
 
 USUAL_FILES = ("model.safetensors", "pytorch_model.bin")
 """What repositories call their weights, best first."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.files import sha256_of
-from pipeline.model.checkpoint import MAX_BYTES, ModelError
+from pipeline.model.tensor_files import MAX_BYTES, ModelError
 
 SAFE_SUFFIXES = (".json", ".safetensors", ".md", "")
 """File types a model folder may hold."""

@@ -21,11 +21,11 @@ from pipeline.domain import OperatingPoint, Prediction, ReadRules, Reason, Scan,
 from pipeline.evaluation.calibration import Calibration
 from pipeline.files import read_json, replacing, write_json, write_sums
 from pipeline.model.backbone import Classifier, all_finite, build_network
-from pipeline.model.checkpoint import ModelError, read_safetensors
 from pipeline.model.gate import Gate, excess, with_look
 from pipeline.model.inference import outputs_of
 from pipeline.model.integrity import identity, verify
 from pipeline.model.preprocess import ModelInput, preprocess
+from pipeline.model.tensor_files import ModelError, read_safetensors
 from pipeline.scans.find import read_volume
 from pipeline.sections import ModelSection, PreprocessSection
 

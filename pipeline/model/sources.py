@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pipeline.model.checkpoint import ModelError, WeightsError, read_safetensors, read_tensors, read_torch
 from pipeline.model.hub import HubFile, hub_file
 from pipeline.model.integrity import verify
+from pipeline.model.tensor_files import ModelError, WeightsError, read_safetensors, read_tensors, read_torch
 from pipeline.sections import ModelSection
 
 FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".pkl", ".joblib", ".npy", ".npz")

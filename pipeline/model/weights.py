@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.model.checkpoint import WeightsError
 from pipeline.model.sources import open_source
+from pipeline.model.tensor_files import WeightsError
 from pipeline.model.trunks import inflate_kernel
 from pipeline.sections import ModelSection
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from pipeline import load_model
 from pipeline.files import write_sums
 from pipeline.model.backbone import build_network
-from pipeline.model.checkpoint import MAX_BYTES, ModelError, WeightsError, read_tensors
+from pipeline.model.tensor_files import MAX_BYTES, ModelError, WeightsError, read_tensors
 from pipeline.model.weights import load_backbone
 from tests.model.tiny import SECTION, save_tiny
 
