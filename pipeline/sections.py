@@ -188,6 +188,9 @@ class TrainSection(Section):
     """Largest norm of the gradient; 0 does not clip."""
     ema: Fraction = 0.0
     """Decay a step of a moving average of the weights, which is what is judged and kept, for example 0.99; 0: none."""
+    recompute: bool = False
+    """Keep no feature maps inside the stages for the backward pass, compute them again there: about a third slower,
+    a fraction of the memory; for large volumes."""
     batch_norm: Literal["auto", "learn", "frozen"] = "auto"
     """frozen: keep the statistics of the pretrained weights; auto does so for batches of less than 8 scans."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

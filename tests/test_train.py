@@ -201,7 +201,14 @@ def test_what_serves_training_serves_scoring_too(cohort, scans, tmp_path) -> Non
     """Averaged mirror images, averaged weights, drawn classes, mixed pairs, parts of a step: same probabilities."""
     sections = {
         "augment": {"flip_axes": ["x", "z"], "test_time": True, "mixup": 0.3, "cutout": 0.2},
-        "train": {"ema": 0.9, "imbalance": "sampler", "loss": "focal", "accumulate": 2, "layer_decay": 0.8},
+        "train": {
+            "ema": 0.9,
+            "imbalance": "sampler",
+            "loss": "focal",
+            "accumulate": 2,
+            "layer_decay": 0.8,
+            "recompute": True,
+        },
     }
     assert train(tmp_path, cohort, **sections) == 0
     table = pd.read_csv(tmp_path / "run" / "predictions.csv", dtype=str).set_index("scan_id")

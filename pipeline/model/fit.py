@@ -25,6 +25,7 @@ from pipeline.model.learner import BadLossError, EpochReport, Learner
 from pipeline.model.losses import class_weights, scan_weights
 from pipeline.model.plan import Job
 from pipeline.model.processes import rank
+from pipeline.model.stages import recompute_stages
 from pipeline.model.weights import load_backbone
 from pipeline.sections import TrainSection
 
@@ -72,6 +73,8 @@ def _fit_once(
     match = load_backbone(network.trunk, config.model)
     if rank() == 0:
         write_json(config.out / "weights.json", match.as_json())
+    if rules.recompute:
+        recompute_stages(network)
     millions = count_parameters(network) / 1e6
     stdout.print(f"{job.name}: {config.model.backbone}, {millions:.1f} million parameters; {match}", markup=False)
     weights = class_weights(y[job.learn], cohort.task, rules.imbalance == "weights")

@@ -1,13 +1,17 @@
 """How the stages of a network learn: rates that fall with depth, stages that join one after another, frozen norms."""
 
+import math
 import re
+from functools import partial
 
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from pipeline.sections import TrainSection
 
 STAGE = re.compile(r"(?:layer|stages\.|blocks\.)(\d+)")
 """What numbers a backbone's stages, in the names of timm and MONAI."""
+WHOLE_STAGE = re.compile(r"trunk\.network\.(?:layer\d+|stages\.\d+|blocks\.\d+)")
 SMALL_BATCH = 8
 """Below this many scans, a batch's own mean and variance are too noisy to replace pretrained ones."""
 
@@ -51,6 +55,20 @@ def thaw(network: nn.Module, epoch: int, every: int) -> None:
 def hold_all_norms(network: nn.Module) -> None:
     """Use and keep the statistics that the batch norms have."""
     _hold_norms(network, {name for name, _ in network.named_modules()})
+
+
+def recompute_stages(network: nn.Module) -> None:
+    """Let each stage forget what it computed until the backward pass asks for it again.
+
+    A batch norm then sees each batch twice; its momentum is set so that two updates do what one did.
+    """
+    for name, module in network.named_modules():
+        if not WHOLE_STAGE.fullmatch(name):
+            continue
+        module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+        for norm in module.modules():
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.momentum is not None:
+                norm.momentum = 1 - math.sqrt(1 - norm.momentum)
 
 
 def norms_are_held(rules: TrainSection, pretrained: bool) -> bool:

@@ -3,7 +3,7 @@ import torch
 
 from pipeline.config import Config
 from pipeline.model.backbone import build_network
-from pipeline.model.stages import heights, hold_all_norms, norms_are_held, parameter_groups, thaw
+from pipeline.model.stages import heights, hold_all_norms, norms_are_held, parameter_groups, recompute_stages, thaw
 from pipeline.sections import ModelSection, TrainSection
 
 NETWORKS = [
@@ -63,6 +63,39 @@ def test_frozen_stages_change_neither_weights_nor_statistics() -> None:
     optimizer.step()
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize(
+    "section",
+    [*NETWORKS[:2], ModelSection(architecture="slices", backbone="resnet18"), ModelSection(architecture="inflated")],
+    ids=lambda s: f"{s.architecture}-{s.dimensions}d",
+)
+def test_recomputed_stages_learn_the_same_from_less_memory(section) -> None:
+    size = [32, 32] if section.dimensions == 2 else [8, 32, 32]
+    batch, found = torch.rand(2, 1, *size), []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        network = build_network(section, 1).train()
+        if recompute:
+            recompute_stages(network)
+        kept = 0
+
+        def count(tensor):
+            nonlocal kept
+            kept += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = network(batch).sum()
+        loss.backward()
+        found.append((kept, {n: p.grad for n, p in network.named_parameters()}, dict(network.named_buffers())))
+    (all_kept, gradients, statistics), (fewer_kept, again, twice) = found
+    assert fewer_kept < all_kept
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(again[name], gradient, rtol=1e-3, atol=1e-5)
+    for name, values in statistics.items():
+        if "running" in name:
+            torch.testing.assert_close(twice[name], values, rtol=1e-4, atol=1e-6)
 
 
 def test_held_norms_use_what_they_have() -> None:
