@@ -148,7 +148,8 @@ def warnings(prediction: Prediction | ScanError, volume: Volume) -> list[str]:
         codes = (*codes, *prediction.warnings)
         if prediction.in_distribution is False:
             found.append("This scan is unlike those that the model learned from: its probability may be meaningless.")
-    return found + [WORDS.get(code, f"Warning: {code.replace('_', ' ')}.") for code in dict.fromkeys(codes)]
+    told = [code for code in dict.fromkeys(codes) if code != "ood"]  # said above, from the flag itself
+    return found + [WORDS.get(code, f"Warning: {code.replace('_', ' ')}.") for code in told]
 
 
 def refusal_words(error: ScanError) -> str:

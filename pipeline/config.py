@@ -55,6 +55,13 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _flips_fit(self) -> Self:
+        axes = self.augment.flip_axes
+        if len(set(axes)) != len(axes) or ("z" in axes and self.model.dimensions == 2):
+            raise ValueError(f"augment.flip_axes: each axis once, and no z in 2D; got {', '.join(axes)}")
+        return self
+
+    @model_validator(mode="after")
     def _pretrained_where_needed(self) -> Self:
         rules = self.train
         if self.model.weights == "none" and (rules.unfreeze_epochs or rules.batch_norm == "frozen"):

@@ -40,16 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    from pipeline.files import write_json
+    from pipeline.files import check_apart, write_json
     from pipeline.model.package import load_model
-    from pipeline.scans.find import find_scans
+    from pipeline.scans.find import survey
     from pipeline.scoring.maps import write_maps
 
-    scans, rejections = find_scans(options.scan)
-    if len(scans) != 1:
-        why = "; ".join(f"{r.reason}: {r.detail}" for r in rejections[:3])
-        raise UsageError(f"SCAN must hold exactly one scan, found {len(scans)}{f' ({why})' if why else ''}")
-    model, scan = load_model(options.model), scans[0]
+    check_apart(options.out, {"SCAN": options.scan, "MODEL": options.model})
+    model = load_model(options.model)
+    found = survey(options.scan, rules=model.read_rules)
+    if not found.scans and found.rejections:
+        first = found.rejections[0]
+        stdout.print(f"the scan was refused, {first.reason.value}: {first.detail}", markup=False)
+        return WITH_REJECTIONS
+    if len(found.scans) != 1:
+        raise UsageError(f"SCAN must hold exactly one scan, found {len(found.scans)}; name its folder or file")
+    scan = found.scans[0]
     try:
         prediction = model.predict(scan)
     except ScanError as error:

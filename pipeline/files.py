@@ -4,11 +4,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+
+from pipeline.domain import UsageError
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 """First characters that make a spreadsheet run a cell as a formula (CWE-1236)."""
@@ -34,10 +36,30 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_apart(out: Path, inputs: Mapping[str, Path]) -> None:
+    """Refuse to write into what is read.
+
+    Args:
+        inputs: What a command reads, by the name that its help gives it.
+
+    Raises:
+        UsageError: If `out` is one of them or lies in one.
+    """
+    for name, folder in inputs.items():
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"--out {out} lies in {name} ({folder}), which is never written to; choose another folder")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write bytes, atomically; a full disk is an OSError, whatever library made the bytes."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: object) -> None:

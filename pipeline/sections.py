@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, 
 
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 NonNegativeFinite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -27,7 +28,7 @@ class CohortSection(Section):
     """Share of the patients for early stopping, calibration and the operating point."""
     folds: NonNegativeInt = 5
     """Cross-validation folds (by patient) written for everything outside the test split; 0 writes none."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of the split."""
     duplicates: Literal["keep_together", "drop_from_train", "refuse", "auto"] = "auto"
     """Identical images: keep them in one split, drop the train copies, or refuse. auto: keep_together for our own
@@ -86,7 +87,7 @@ class ModelSection(Section):
     """1: gray scale; 3: colour (gray scans are repeated). A gray model refuses colour scans."""
     weights: str = "none"
     """Where the backbone's weights come from: none; a timm or Hugging Face name (resnet18.a1_in1k, owner/name,
-    owner/name/file.pth, each with @revision if wanted); medicalnet (native 3D); astra (chest CT, inflated resnet152);
+    owner/name@revision:file.pth); medicalnet (native 3D); astra (chest CT, inflated resnet152);
     a .safetensors, .pth or .ckpt file; an earlier RUN or MODEL folder."""
     min_match: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Refuse weights of which less than this share of the backbone's tensors matched."""
@@ -205,7 +206,7 @@ class TrainSection(Section):
     """How several devices share the work: a name that Lightning knows, for example ddp or fsdp."""
     workers: NonNegativeInt = 2
     """Processes that read scans."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of weights, order and augmentation."""
 
     @model_validator(mode="after")
@@ -239,5 +240,5 @@ class EvaluateSection(Section):
     """Confidence level of all intervals."""
     resamples: PositiveInt = 2000
     """Bootstrap resamples, drawn by patient."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of the bootstrap."""

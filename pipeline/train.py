@@ -53,7 +53,7 @@ def _run(words: Sequence[str]) -> int:
     if trained is None:
         return DONE
     write_json(config.out / "shortcuts.json", probe_run(trained, config.evaluate))
-    refused = int((trained.table["status"] != "ok").sum())
+    refused = int((trained.table["status"] == "rejected").sum())
     if refused:
         stdout.print(f"{refused} scans were refused; see status, reason and detail in {config.out / 'predictions.csv'}")
     stdout.print(f"model folder  {config.out / 'model'}\npredictions   {config.out / 'predictions.csv'}", markup=False)

@@ -46,6 +46,19 @@ def test_two_scans_are_one_too_many(model, tmp_path, capsys) -> None:
     assert "exactly one scan, found 2" in capsys.readouterr().err
 
 
+def test_a_file_that_is_refused_at_its_header_ends_with_three(model, tmp_path, capsys) -> None:
+    (tmp_path / "s.dcm").write_text("no DICOM")
+    assert main([str(model), str(tmp_path / "s.dcm"), "--out", str(tmp_path / "out")]) == 3
+    assert "the scan was refused, not_an_image" in capsys.readouterr().out
+
+
+def test_nothing_is_written_among_the_scans(model, tmp_path, capsys) -> None:
+    save(tmp_path / "s.nii", marked((9, 9, 9), np.eye(4), (4, 4, 4)))
+    assert main([str(model), str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "lies in SCAN" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["s.nii"]
+
+
 def test_without_arguments_it_says_what_it_needs(capsys) -> None:
     assert main([]) == 2
     assert "python -m pipeline.explain runs/demo/run/model" in capsys.readouterr().err

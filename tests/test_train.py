@@ -180,7 +180,7 @@ def test_a_held_out_fold_never_chooses_the_checkpoint(cohort, tmp_path) -> None:
         patch.setattr(Learner, "on_validation_epoch_end", worse_each_epoch)
         assert train(tmp_path, cohort, "--train.folds", "3") == 0
     home = tmp_path / "run" / "checkpoints" / "fold0"
-    assert sorted(p.name for p in home.iterdir()) == ["before_last.ckpt", "last.ckpt"]
+    assert sorted(p.name for p in home.iterdir()) == ["before_last.ckpt", "finished", "last.ckpt"]
     last = torch.load(home / "last.ckpt", weights_only=True)
     assert last["epoch"] == 2
     kept = load_file(tmp_path / "run" / "model" / "members" / "0" / "weights.safetensors")
@@ -413,3 +413,47 @@ def test_too_few_scans_for_a_gate_are_said(cohort, tmp_path, capsys) -> None:
     assert "too few scans for a gate" in capsys.readouterr().out
     model = load_model(tmp_path / "run" / "model")
     assert model.gates == ()
+
+
+def test_a_config_that_fails_does_not_take_the_folder(cohort, tmp_path, capsys) -> None:
+    """What is wrong is found before the run folder is claimed, so that the corrected command simply works."""
+    assert train(tmp_path, cohort, "--train.folds", "7") == 2
+    assert train(tmp_path, cohort, "--model.backbone", "resnet19") == 2
+    assert train(tmp_path, cohort, "--train.precision", "bf16") == 2
+    assert not (tmp_path / "run").exists()
+    capsys.readouterr()
+    assert train(tmp_path, cohort, "--train.epochs", "1", "--train.seed", "20261124") == 0
+
+
+def test_a_finished_run_that_is_resumed_stays_the_same_model(cohort, tmp_path) -> None:
+    """Also where it had stopped early: going on would train past the stop."""
+    words = ["--train.patience", "1", "--train.epochs", "8", "--train.learning_rate", "1e-9"]
+    assert train(tmp_path, cohort, *words) == 0
+    run = tmp_path / "run"
+    epochs = len(pd.read_csv(run / "history.csv"))
+    assert epochs < 8
+    before = {p.name: p.read_bytes() for p in (run / "model").iterdir()}
+    assert train(tmp_path, cohort, *words, "--resume") == 0
+    assert {p.name: p.read_bytes() for p in (run / "model").iterdir()} == before
+    assert len(pd.read_csv(run / "history.csv")) == epochs
+
+
+@pytest.mark.parametrize("axes", [["x", "x"], ["x", "z"]])
+def test_axes_that_can_not_be_flipped(tmp_path, capsys, axes) -> None:
+    path = config_file(
+        tmp_path, preprocess={"size": [16, 16]}, model={"dimensions": 2, "backbone": "resnet18", "width": 1.0},
+        augment={"flip_axes": axes},
+    )  # fmt: skip
+    assert main([str(path)]) == 2
+    assert "augment.flip_axes: each axis once, and no z in 2D" in capsys.readouterr().err
+
+
+def test_lightnings_own_number_counts_inside_a_slurm_shell(monkeypatch) -> None:
+    from pipeline.model.processes import RANKS, rank
+
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    assert rank() == 0
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert rank() == 3

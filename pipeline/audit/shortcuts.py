@@ -4,7 +4,7 @@ A label that such a probe predicts well may be learned from it by a network too 
 probe is a logistic regression, judged on patients that it did not see.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,32 +34,45 @@ THUMBNAIL = {2: 8, 3: 4}
 """Edge of a thumbnail, by dimensions."""
 FOLDS = 5
 SEED = 0
+CHUNK = 64
+"""Inputs held in memory at once."""
 
 
 def probe_run(trained: Trained, section: EvaluateSection) -> dict[str, dict[str, Measure]]:
     """What `probe_all` gives for the scans of a run outside its test split."""
     cohort = trained.cohort
     rows = np.flatnonzero(trained.usable & (cohort.table["split"] != "test").to_numpy())
-    return probe_all(
-        cohort.table.iloc[rows], trained.inputs.arrays[rows], trained.y[rows], cohort.findings,
-        list(patients_of(cohort.table).iloc[rows]), section,
-    )  # fmt: skip
+    looks = all_looks(cohort.table.iloc[rows], trained.inputs.arrays, rows)
+    patients = list(patients_of(cohort.table).iloc[rows])
+    return probe_all(looks, trained.y[rows], cohort.findings, patients, section)
+
+
+def all_looks(table: pd.DataFrame, inputs: NDArray[np.float32], rows: NDArray[np.intp]) -> dict[str, Array]:
+    """Probe -> what it looks at, [row, value].
+
+    Args:
+        table: Rows of scans.csv.
+        inputs: [scan, channel, (z,) y, x] what the network sees; few at a time are held in memory.
+        rows: Which of the inputs belong to the rows of `table`.
+    """
+    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    looked = [(border_look(part), thumbnail_look(part)) for part in (inputs[chunk] for chunk in chunks)]
+    border, thumbnail = (np.concatenate(list(kind)) for kind in zip(*looked, strict=True))
+    return {"header": header_look(table), "border": border, "thumbnail": thumbnail}
 
 
 def probe_all(
-    table: pd.DataFrame, inputs: NDArray[np.float32], y: NDArray[np.float32], findings: Sequence[str],
-    patients: Sequence[str], section: EvaluateSection,
+    looks: Mapping[str, Array], y: NDArray[np.float32], findings: Sequence[str], patients: Sequence[str],
+    section: EvaluateSection,
 ) -> dict[str, dict[str, Measure]]:  # fmt: skip
     """Finding -> probe ("header", "border", "thumbnail") -> its AUROC with an interval.
 
     Args:
-        table: Rows of scans.csv, none of them of the test split.
-        inputs: [row, channel, (z,) y, x] what the network sees of them.
+        looks: What `all_looks` gave, without the test split.
         y: [row, finding] labels, NaN where missing.
         patients: Of each row.
         section: Level, resamples and seed of the intervals.
     """
-    looks = {"header": header_look(table), "border": border_look(inputs), "thumbnail": thumbnail_look(inputs)}
     groups = numbered(np.asarray(patients, dtype=str))
     return {
         finding: {name: probe(look, y[:, k].astype(float), groups, section) for name, look in looks.items()}

@@ -1,5 +1,6 @@
 """A config as YAML that explains itself: each key under its help text, with the reason for its value."""
 
+import math
 import textwrap
 from collections.abc import Mapping
 
@@ -36,7 +37,7 @@ def explained(config: Config, reasons: Mapping[str, str], opening: str) -> str:
 
 
 def _setting(key: str, value: object, schema: Mapping[str, str], reason: str | None) -> list[str]:
-    written = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True, sort_keys=False)
+    written = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
     why = _comment(f"Chosen: {reason}.") if reason else []
     return [*_comment(schema.get("description", "")), *why, f"{key}: {written.splitlines()[0]}"]
 

@@ -102,7 +102,7 @@ def propose(
         preprocess=preprocess,
         model=_model(scans, dimensions, preprocess.size, gpu, reasons),
         augment=_augment(scans, dimensions, reasons),
-        train=_train(scans, len(table[table["split"] == "train"]), dimensions, section, reasons),
+        train=_train(scans, len(table[table["split"] == "train"]), dimensions, _folds_of(table), reasons),
     )
     return Proposal(config, reasons)
 
@@ -183,11 +183,9 @@ def _augment(scans: Scans, dimensions: int, reasons: dict[str, str]) -> AugmentS
     )
 
 
-def _train(
-    scans: Scans, n_train: int, dimensions: int, section: CohortSection, reasons: dict[str, str]
-) -> TrainSection:
-    few = scans.patients < FEW_PATIENTS and section.folds > 1
-    n_learn = max(1, round(len(scans.shape) * (1 - 1 / section.folds)) if few else n_train)
+def _train(scans: Scans, n_train: int, dimensions: int, folds: int, reasons: dict[str, str]) -> TrainSection:
+    few = scans.patients < FEW_PATIENTS and folds > 1
+    n_learn = max(1, round(len(scans.shape) * (1 - 1 / folds)) if few else n_train)
     batch = 8 if dimensions == 3 and n_learn < 1000 else 16 if n_learn < 1000 else 32
     epochs = int(np.clip(round(STEPS * batch / n_learn), *EPOCHS))
     reasons["train.epochs"] = f"about {epochs * -(-n_learn // batch)} steps of {batch} scans"
@@ -195,13 +193,19 @@ def _train(
         reasons["train.folds"] = f"{scans.patients} patients are too few for one tune split: an ensemble of folds"
     return TrainSection(
         epochs=epochs,
-        folds=section.folds if few else 0,
+        folds=folds if few else 0,
         batch_size=batch,
         learning_rate=1e-3,
         weight_decay=0.05,
         patience=0,
         workers=min(os.cpu_count() or 1, 8),
     )
+
+
+def _folds_of(table: pd.DataFrame) -> int:
+    """How many folds the cohort has, whoever drew them."""
+    folds = table.loc[~table["split"].isin(["", "test"]), "fold"].astype(str)
+    return int(folds[folds != ""].nunique())
 
 
 def _numbers(words: "pd.Series[str]") -> NDArray[np.float64]:

@@ -45,13 +45,13 @@ class Augmentation:
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
     """A seed of its own for each (epoch, sample): worker count, batch order and resume do not change the stream."""
-    return (seed * 1_000_003 + epoch) * 1_000_003 + index
+    return ((seed * 1_000_003 + epoch) * 1_000_003 + index) % 2**63
 
 
 def draw(rules: AugmentSection, size: Sequence[int], seed: int, epoch: int, indices: Sequence[int]) -> Augmentation:
     """Random parameters for the samples `indices` of one batch of inputs of `size` voxels (x, y(, z))."""
     d = len(size)
-    seeds = tuple(sample_seed(seed, epoch, int(index)) % 2**63 for index in indices)
+    seeds = tuple(sample_seed(seed, epoch, int(index)) for index in indices)
     streams = [torch.Generator().manual_seed(s) for s in seeds]
     u = torch.stack([torch.rand(16, generator=stream) for stream in streams])
     v = torch.stack([torch.rand(3 + 2 * d, generator=stream) for stream in streams])

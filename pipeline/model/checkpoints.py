@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent: the last two epochs and, where the tune split may choose, the best."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:  # noqa: ARG002
         """Write whole or not at all; a disk that is full leaves the earlier file as it was."""
-        path = Path(path)
+        path, content = Path(path), BytesIO()
+        torch.save(checkpoint, content)  # into memory: on a full disk torch raises anything but an OSError
         with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(content.getbuffer())
             if path.name == LAST and path.is_file():
                 path.replace(path.with_name(BEFORE))
 

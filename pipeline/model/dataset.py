@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pipeline import __version__
 from pipeline.config import Config
 from pipeline.console import Report
 from pipeline.domain import ReadRules, Scan, ScanError
@@ -56,8 +57,8 @@ def cache_inputs(
         folder: Where caches live; one sub-folder a combination of scans and rules.
     """
     rules = config.preprocess
-    key = json.dumps([list(hashes), [s.scan_id for s in scans], asdict(read), rules.model_dump(mode="json"),
-                      config.model.channels])  # fmt: skip
+    key = json.dumps([__version__, list(hashes), [s.scan_id for s in scans], asdict(read),
+                      rules.model_dump(mode="json"), config.model.channels])  # fmt: skip
     home = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
     arrays, finished = home / "inputs.npy", home / "done.json"
     if rank() > 0:

@@ -1,5 +1,6 @@
 """Fitting one network with Lightning's Trainer: device, precision, checkpoints, early stop, resume."""
 
+import gc
 import logging
 import warnings
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pipeline.cohort.manifest import Cohort
 from pipeline.config import Config
 from pipeline.console import Bar, progress, stdout
 from pipeline.domain import UsageError
-from pipeline.files import write_json
+from pipeline.files import write_json, write_text
 from pipeline.model.backbone import Classifier, build_network, count_parameters
 from pipeline.model.checkpoints import BEST, LAST, WholeFiles, keepers, newest
 from pipeline.model.dataset import Inputs, ScanDataset, plain_loader, train_loader
@@ -43,9 +44,13 @@ def fit(job: Job, config: Config, cohort: Cohort, inputs: Inputs, y: NDArray[np.
         UsageError: If the loss is no number, or one scan is too large for the memory.
     """
     home, rules = config.out / "checkpoints" / job.name, config.train
+    finished = home / "finished"
     while True:
         try:
-            network = _fit_once(job, config.model_copy(update={"train": rules}), cohort, inputs, y, resume)
+            if resume and finished.is_file():  # going on would train past an early stop
+                network = build_network(config.model, len(cohort.findings))
+            else:
+                network = _fit_once(job, config.model_copy(update={"train": rules}), cohort, inputs, y, resume)
             break
         except BadLossError as bad:
             ids = ", ".join(str(cohort.table["scan_id"].iloc[row]) for row in bad.rows)
@@ -57,6 +62,11 @@ def fit(job: Job, config: Config, cohort: Cohort, inputs: Inputs, y: NDArray[np.
             if not _out_of_memory(error):
                 raise
             rules, resume = _in_more_parts(rules), True
+        gc.collect()  # what the failed try still holds
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    if rank() == 0:
+        write_text(finished, "")
     kept = home / (BEST if job.select else LAST)
     state = torch.load(kept, map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")})
@@ -139,6 +149,16 @@ def _in_more_parts(rules: TrainSection) -> TrainSection:
         markup=False,
     )
     return rules.model_copy(update={"accumulate": divisors[0]})
+
+
+def check_network(config: Config, cohort: Cohort) -> None:
+    """Build the network, load its weights and choose the precision, to no other end than that they can fail now.
+
+    Raises:
+        UsageError: As `fit` would.
+    """
+    _precision(config)
+    load_backbone(build_network(config.model, len(cohort.findings)).trunk, config.model)
 
 
 def device_of(config: Config) -> torch.device:

@@ -99,7 +99,11 @@ def excess(gates: Sequence[Gate], features: Sequence[Features]) -> Features:
     return np.asarray(np.mean([g.distances(f) / g.limit for g, f in zip(gates, features, strict=True)], axis=0))
 
 
-def with_look(features: NDArray[np.floating], arrays: NDArray[np.float32]) -> Features:
-    """Features [scan, feature] with the quantiles of each input [scan, channel, (z,) y, x] beside them."""
-    look = np.quantile(arrays.reshape(len(arrays), -1), LOOK, axis=1).T
+def look_of(arrays: NDArray[np.float32]) -> Features:
+    """[scan, quantile] of the values of each input [scan, channel, (z,) y, x], one input at a time in memory."""
+    return np.stack([np.quantile(np.asarray(one), LOOK) for one in arrays]).astype(np.float64)
+
+
+def with_look(features: NDArray[np.floating], look: Features) -> Features:
+    """Features [scan, feature] with what `look_of` gave beside them."""
     return np.concatenate([features, look], axis=1).astype(np.float64)

@@ -14,7 +14,7 @@ from pipeline.evaluation.calibration import Calibration, Method, Task, fit_calib
 from pipeline.evaluation.operating_point import choose
 from pipeline.model.backbone import Classifier
 from pipeline.model.dataset import Inputs, Refusal
-from pipeline.model.gate import Gate, with_look
+from pipeline.model.gate import Gate, look_of, with_look
 from pipeline.model.inference import outputs_of
 from pipeline.model.learner import mean_auroc
 from pipeline.model.plan import Job, judges
@@ -32,10 +32,10 @@ def all_outputs(
 
 def fit_gates(jobs: Sequence[Job], features: Sequence[NDArray[np.float32]], inputs: Inputs) -> list[Gate]:
     """One gate a member, around what it learned from, its limit from what was held out; none where these are few."""
-    gates = []
+    gates, look = [], look_of(inputs.arrays)
     for job, own in zip(jobs, features, strict=True):
-        learned, held_out = (with_look(own[rows], inputs.arrays[rows]) for rows in (job.learn, job.watch))
-        gate = Gate.fitted(learned, held_out)
+        seen = with_look(own, look)
+        gate = Gate.fitted(seen[job.learn], seen[job.watch])
         if gate is None:
             return []
         gates.append(gate)
@@ -74,8 +74,12 @@ def fix_points(
 
 
 def held_out_aurocs(jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32]) -> list[float]:
-    """Each member's AUROC (mean over findings) on the rows that it was held out for."""
-    return [mean_auroc(logits[member, job.watch], y[job.watch]) for member, job in enumerate(jobs) if len(job.watch)]
+    """Each member's AUROC (mean over findings) on the rows that it was held out for, where both classes are there."""
+    return [
+        mean_auroc(logits[member, job.watch], y[job.watch])
+        for member, job in enumerate(jobs)
+        if any({0.0, 1.0} <= set(column.tolist()) for column in y[job.watch].T)
+    ]
 
 
 def predictions_table(

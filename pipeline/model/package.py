@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from scipy.special import xlogy
 
 from pipeline import __version__
 from pipeline.config import problems
 from pipeline.domain import OperatingPoint, Prediction, ReadRules, Reason, Scan, ScanError, UsageError, Volume
 from pipeline.evaluation.calibration import Calibration
-from pipeline.files import read_json, replacing, write_json, write_sums
+from pipeline.files import read_json, write_bytes, write_json, write_sums
 from pipeline.model.backbone import Classifier, all_finite, build_network
-from pipeline.model.gate import Gate, excess, with_look
+from pipeline.model.gate import Gate, excess, look_of, with_look
 from pipeline.model.inference import outputs_of
 from pipeline.model.integrity import identity, verify
 from pipeline.model.preprocess import ModelInput, preprocess
@@ -151,7 +151,8 @@ class Model:
         """Whether each scan is like those learned from; None without a gate."""
         if not self.gates:
             return [None] * len(arrays)
-        return [bool(far <= 1) for far in excess(self.gates, [with_look(f, arrays) for f in features])]
+        look = look_of(arrays)
+        return [bool(far <= 1) for far in excess(self.gates, [with_look(f, look) for f in features])]
 
     def calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated probabilities [member, scan, finding] of raw outputs."""
@@ -192,12 +193,10 @@ def save_model(folder: Path, settings: Settings, networks: Sequence[Classifier],
     for path, network in zip(_weight_files(folder, len(networks)), networks, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-        with replacing(path) as temporary:
-            save_file(state, temporary)
+        write_bytes(path, save(state))
     if gates:
         kept = {f"{k}.{name}": tensor for k, gate in enumerate(gates) for name, tensor in gate.tensors().items()}
-        with replacing(folder / GATE) as temporary:
-            save_file(kept, temporary)
+        write_bytes(folder / GATE, save(kept))
     content = settings.model_copy(update={"members": len(networks)}).model_dump(mode="json")
     write_json(folder / "model.json", content)
     write_sums(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.console import stderr, stdout
 from pipeline.domain import UsageError
 
-RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Where torchrun, SLURM and Lightning's own launcher write a process's number."""
 WAIT_S = 6 * 3600.0
 """Longest wait for the first process to read all scans."""

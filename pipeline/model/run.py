@@ -4,6 +4,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,9 @@ from pipeline.config import Config, load_config, save_config
 from pipeline.console import progress, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.evaluation.operating_point import parse_target
-from pipeline.files import sha256_of, write_json, write_table
+from pipeline.files import read_json, sha256_of, write_json, write_table
 from pipeline.model.dataset import Inputs, Refusal, cache_inputs
-from pipeline.model.fit import device_of, fit
+from pipeline.model.fit import check_network, device_of, fit
 from pipeline.model.outputs import (
     all_outputs,
     calibrate,
@@ -66,12 +67,15 @@ def train(config: Config, resume: bool = False) -> Trained | None:
     cohort = _used(read_cohort(config.cohort.folder))
     silence_others()
     if rank() == 0:
-        _claim_run(config, resume)
+        _check_claim(config, resume)
     y = targets(cohort).to_numpy(dtype=np.float32)
     read = _read_rules(config, cohort)
     inputs = _inputs(config, cohort, read)
     usable = np.array([row not in inputs.refused for row in range(len(y))]) & ~np.isnan(y).all(axis=1)
     jobs = plan(cohort, config, y, usable)
+    if rank() == 0 and not resume:
+        check_network(config, cohort)
+        _claim_run(config)
     networks = [fit(job, config, cohort, inputs, y, resume) for job in jobs]
     if rank() > 0:
         return None
@@ -87,6 +91,7 @@ def train(config: Config, resume: bool = False) -> Trained | None:
         model=config.model, calibration=calibration, intended_use=config.intended_use, test_time_flips=flips,
         operating_points=fix_points(jobs, p, y, cohort.findings, config.evaluate.target),
         training=_training_facts(cohort, jobs) | _spread(held_out_aurocs(jobs, logits, y)),
+        **_created_before(config.out / "model"),
     )  # fmt: skip
     save_model(config.out / "model", settings, networks, gates)
     table = predictions_table(cohort, inputs, jobs, p, y)
@@ -94,8 +99,16 @@ def train(config: Config, resume: bool = False) -> Trained | None:
     return Trained(table, cohort, inputs, y, usable)
 
 
-def _claim_run(config: Config, resume: bool) -> None:
-    """Take the run folder: a new one, or the same config's own on `--resume`."""
+def _created_before(model: Path) -> dict[str, str]:
+    """When the model folder was first written, so that a finished run that is resumed stays the same model."""
+    try:
+        return {"created": str(read_json(model / "model.json")["created"])}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _check_claim(config: Config, resume: bool) -> None:
+    """Refuse a run folder that is another run's; it is taken once nothing in the config can fail any more."""
     kept = config.out / "config.yaml"
     if resume:
         if not kept.is_file():
@@ -109,8 +122,12 @@ def _claim_run(config: Config, resume: bool) -> None:
         return
     if kept.exists():
         raise UsageError(f"{config.out} holds a run already; go on with --resume, or give another folder with --out")
+
+
+def _claim_run(config: Config) -> None:
+    """Take the run folder: write the config as used, and what it runs on."""
     config.out.mkdir(parents=True, exist_ok=True)
-    save_config(config, kept)
+    save_config(config, config.out / "config.yaml")
     packages = ("torch", "lightning", "timm", "monai", "numpy", "pydicom", "nibabel", "scanline")
     environment = {"python": platform.python_version(), "system": platform.platform(),
                    "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -128,7 +128,7 @@ class Instance:
         return not placed and not self.is_whole and self.modality not in SLICE_MODALITIES
 
 
-def instance_of(header: Header, volumes: tuple[str, ...] = ("",), extents: tuple[Extent, ...] = ()) -> Instance:
+def instance_of(header: Header) -> Instance:
     """What the search keeps of a file.
 
     Raises:
@@ -162,11 +162,10 @@ def instance_of(header: Header, volumes: tuple[str, ...] = ("",), extents: tuple
         frame_of_reference=header.text("FrameOfReferenceUID"),
         image_type=header.image_type,
         frames=header.frames,
-        volumes=volumes,
+        volumes=("",),
         order=(int(header.number("AcquisitionNumber") or 0), int(header.number("InstanceNumber") or 0)),
         warnings=content_warnings(header),
         description=header.text("SeriesDescription"),
-        extents=extents,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from pipeline import __version__
 from pipeline.console import progress
 from pipeline.domain import Prediction, Scan, ScanError, UsageError
+from pipeline.files import check_apart
 from pipeline.model.inference import BATCH
 from pipeline.model.package import Model, load_model
 from pipeline.model.preprocess import ModelInput, read_input
@@ -85,7 +86,7 @@ def score(
     """
     if workers < 1:
         raise UsageError(f"--workers is {workers}, but needs at least 1 process that reads scans")
-    _check_apart(out, {"SCANS": scans, "MODEL": model_folder})
+    check_apart(out, {"SCANS": scans, "MODEL": model_folder})
     model = load_model(model_folder)
     with progress("Finding scans") as report:
         found = survey(scans, report, model.read_rules)
@@ -210,13 +211,6 @@ def _settings(model: Model, scans: Path, saliency: bool) -> dict[str, str]:
         "scans folder": root,
         "saliency": "yes" if saliency else "no",
     }
-
-
-def _check_apart(out: Path, inputs: Mapping[str, Path]) -> None:
-    """Refuse to write into what is read."""
-    for name, folder in inputs.items():
-        if out.resolve().is_relative_to(folder.resolve()):
-            raise UsageError(f"--out {out} lies in {name} ({folder}), which is never written to; choose another folder")
 
 
 def _made(out: Path) -> Path:

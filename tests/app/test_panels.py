@@ -119,7 +119,7 @@ def test_spread_only_for_an_ensemble():
 
 def test_warnings_once_each_known_codes_in_words():
     volume = Volume(np.zeros((2, 2, 2), np.float32), np.eye(4), warnings=("no_rescale", "odd_code"))
-    found = panels.warnings(prediction(warnings=("no_rescale",), in_distribution=False), volume)
+    found = panels.warnings(prediction(warnings=("no_rescale", "ood"), in_distribution=False), volume)
     assert len(found) == 3
     assert "unlike those" in found[0]
     assert found[1] == panels.WORDS["no_rescale"]

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.audit.shortcuts import border_look, header_look, probe_all, thumbnail_look
+from pipeline.audit.shortcuts import all_looks, border_look, header_look, probe_all, thumbnail_look
 from pipeline.results.shortcuts import warnings_of
 from pipeline.sections import EvaluateSection
 
@@ -23,7 +23,8 @@ def cohort(seed=0):
 
 
 def probed(table, inputs, y, patients):
-    return probe_all(table, inputs, y[:, None], ["cancer"], patients, SECTION)["cancer"]
+    looks = all_looks(table, inputs, np.arange(len(inputs)))
+    return probe_all(looks, y[:, None], ["cancer"], patients, SECTION)["cancer"]
 
 
 def test_where_nothing_gives_the_label_away_no_probe_finds_it() -> None:

@@ -12,14 +12,15 @@ from pipeline.domain import ReadRules
 from pipeline.sections import CohortSection
 
 
-def proposed(tmp_path, n=100, shape="512x512x120", spacing="0.7x0.7x2.5", modality="CT", unit="HU", gpu=False, **more):
+def proposed(tmp_path, n=100, shape="512x512x120", spacing="0.7x0.7x2.5", modality="CT", unit="HU", gpu=False, folds=4):
     table = pd.DataFrame({
         "shape": shape, "spacing_mm": spacing, "modality": modality, "patient_id": [f"P{i}" for i in range(n)],
         "split": ["train", "train", "train", "tune", "test"] * (n // 5),
+        "fold": [*[str(k) for k in range(folds)], *[""] * (n - folds)],
     })  # fmt: skip
     intensities = {unit: {"p0.5": -1010.0, "p99.5": 430.0}}
     fingerprint = {"units": {unit: n}, "intensities_outside_test": intensities}
-    section = CohortSection(**more)
+    section = CohortSection()
     return propose(table, fingerprint, tmp_path / "mine" / "cohort", section, ReadRules(allow_gaps=True), gpu)
 
 
@@ -33,7 +34,7 @@ def test_a_chest_ct_on_a_laptop(tmp_path) -> None:
     spacing = config.preprocess.spacing_mm
     for n, mm, extent in zip((x, y, z), spacing, (358.4, 358.4, 300), strict=True):
         assert extent <= n * mm < extent + 9 * mm
-    assert config.train.folds == 5
+    assert config.train.folds == 4
     assert config.read.allow_gaps
     assert config.cohort.folder == tmp_path / "mine" / "cohort"
     assert config.out == tmp_path / "mine" / "run"
@@ -82,6 +83,19 @@ def test_it_says_what_each_key_means_and_why_it_is_so(tmp_path) -> None:
             assert lines[at - 1].startswith("# "), f"{name}.{key}"
     assert all(f"Chosen: {reason}." in " ".join(text.replace("#", "").split()) for reason in found.reasons.values())
     assert max(len(line) for line in lines) <= 120
+
+
+def test_long_values_survive(tmp_path) -> None:
+    config = proposed(tmp_path).config
+    sites = {"site": [f"hospital {n}" for n in range(300)]}
+    long = config.model_copy(update={"cohort": config.cohort.model_copy(update={"hold_out": sites})})
+    assert parse_config(yaml.safe_load(explained(long, {}, "it")), "it") == long
+
+
+@pytest.mark.parametrize("folds", [3, 0])
+def test_folds_are_those_that_the_cohort_has(tmp_path, folds) -> None:
+    """Whoever drew them: the user's own column, or none where there were too few groups."""
+    assert proposed(tmp_path, folds=folds).config.train.folds == folds
 
 
 def test_an_edited_config_stays_and_an_untouched_one_is_renewed(tmp_path) -> None:

@@ -1,9 +1,12 @@
-import errno
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from pipeline.model.checkpoints import BEFORE, LAST, WholeFiles, newest
+from tests.model.tiny import save_tiny
 
 
 def save(home, epoch):
@@ -32,20 +35,33 @@ def test_a_damaged_one_is_passed_over_aloud(tmp_path, capsys, left) -> None:
     assert "last.ckpt is damaged" in capsys.readouterr().out
 
 
+def test_a_full_disk_leaves_the_model_folder_that_was_there(tmp_path) -> None:
+    model = save_tiny(tmp_path / "model")
+    before = {p.name: p.read_bytes() for p in model.iterdir()}
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        save_tiny(model)
+    assert {p.name: p.read_bytes() for p in model.iterdir()} == before
+
+
 def test_none_is_none(tmp_path) -> None:
     assert newest(tmp_path) is None
 
 
-def test_a_full_disk_leaves_the_old_ones(tmp_path, monkeypatch) -> None:
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow beyond 100 bytes, as the system sees to it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_old_ones(tmp_path) -> None:
     save(tmp_path, 0)
     save(tmp_path, 1)
-
-    def full(_, path):
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
+    with full_disk(), pytest.raises(OSError, match="File too large"):
         save(tmp_path, 2)
     assert (epoch_of(tmp_path / LAST), epoch_of(tmp_path / BEFORE)) == (1, 0)
     assert len(list(tmp_path.iterdir())) == 2

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from pipeline.model.gate import FEWEST, QUANTILE, Gate, excess, with_look
+from pipeline.model.gate import FEWEST, QUANTILE, Gate, excess, look_of, with_look
 
 
 def cloud(rng, n, shift=0.0, d=40):
@@ -65,7 +65,7 @@ def test_it_is_kept_as_numbers_alone() -> None:
 
 def test_the_look_of_an_input_stands_beside_its_features() -> None:
     arrays = np.stack([np.zeros((1, 4, 4)), np.linspace(0, 1, 16).reshape(1, 4, 4)]).astype(np.float32)
-    looked = with_look(np.ones((2, 3)), arrays)
+    looked = with_look(np.ones((2, 3)), look_of(arrays))
     assert looked.shape == (2, 10)
     np.testing.assert_allclose(looked[1, 3:], [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1], atol=1e-6)
     assert (looked[0, 3:] == 0).all()
