@@ -76,8 +76,8 @@ def _heading(options: Options, device: torch.device) -> str:
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU time of one {platform.machine()} core"
     return f"""
 For one gray input of {options.picture}² (2D) or {options.volume}³ (all others), in batches of {options.batch}, fp32.
-Times: {where}, median of {options.repeats} after a first pass, on a machine that other work
-shared; torch {torch.__version__.partition("+")[0]}, {datetime.now(UTC):%Y-%m-%d}. Memory: what the forward pass
+Times: {where}, median of {options.repeats} after a first pass, on a busy
+machine; torch {torch.__version__.partition("+")[0]}, {datetime.now(UTC):%Y-%m-%d}. Memory: what the forward pass
 keeps for the backward pass; weights, gradients and AdamW's two moments add 16 bytes a parameter.
 
 | | backbone | parameters, M | multiply-adds, G | memory, MB | forward, ms | training step, ms |
