@@ -49,8 +49,13 @@ def _run(options: Evaluate) -> int:
 
 
 def evaluate_run(run: Run, options: Evaluate) -> int:
-    """Evaluate a run folder; its model folder gets evaluation.json, the card, and new hashes."""
+    """Evaluate a run folder; its model folder gets evaluation.json, the card, and new hashes.
+
+    One split alone, or other units than the run's own, are a view: it is written to a folder beside, for the model
+    folder keeps all that was held out, judged at its frozen points.
+    """
     model = run.folder / "model"
+    asked, options = options, replace(options, split="", unit=None, aggregate=None)
     refused, unused, changed = _prepared(run)
     facts = _facts(model, run.settings) | {str(k): str(v) for k, v in run.settings.get("training", {}).items()}
     shared = shared_patients(run.table, options.allow_shared_patients)
@@ -67,8 +72,17 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     write_sums(model)
     stdout.print(f"model card    {model / 'MODEL_CARD.md'}", markup=False)
     stdout.print(f"checklist     {run.folder / 'claim.md'} (CLAIM, TRIPOD+AI, STARD-AI)", markup=False)
+    if view := _view(asked):
+        section = section_of(asked, run.config.evaluate)
+        publish(run.folder / view, _as_asked(replace(work, section=section, splits=splits_of(asked)), asked))
     stdout.print(f"next: python -m pipeline.score {model} SCANS --out OUT", markup=False)
     return DONE
+
+
+def _view(options: Evaluate) -> str:
+    """Folder in RUN for numbers of one split or of other units than the run's own; "" for the evaluation itself."""
+    parts = [options.split, f"by_{options.unit}" if options.unit else "", options.aggregate or ""]
+    return "_".join(["evaluation", *filter(None, parts)]) if any(parts) else ""
 
 
 def _probes(run: Run) -> dict[str, Any]:

@@ -67,17 +67,20 @@ def test_patients_can_be_judged_instead_of_scans(tmp_path: Path) -> None:
     table["patient"] = [f"{k // 3:016x}" for k in range(90)]
     run = run_folder(tmp_path / "run", table)
     assert main([str(run), "--unit", "patient", "--aggregate", "mean"]) == 0
-    found = evaluation(run)["test"]
+    view = run / "evaluation_by_patient_mean"
+    found = evaluation(view)["test"]
     assert (found["unit"], found["n_scans"], found["n_patients"]) == ("patient", 10, 10)
-    text = (run / "report.html").read_text()
+    assert evaluation(run)["test"]["unit"] == evaluation(run / "model")["test"]["unit"] == "scan"
+    text = (view / "report.html").read_text()
     assert "Each row is a patient: the mean of the probabilities of its scans." in text
     assert "The thresholds were chosen again on the tune split, by patient." in text
     assert main([str(run), "--unit", "study"]) == 2
     crossed = table.assign(split="oof", fold=[str(k // 3 % 3) for k in range(90)])
     assert main([str(run_folder(tmp_path / "oof", crossed)), "--unit", "patient"]) == 0
-    point = evaluation(tmp_path / "oof")["oof"]["findings"]["nodule"]["operating_point"]
+    view = tmp_path / "oof" / "evaluation_by_patient"
+    point = evaluation(view)["oof"]["findings"]["nodule"]["operating_point"]
     assert (point["chosen_on"], point["cross_fitted"]) == ("oof", True)
-    assert "chosen again on the other folds, by patient" in (tmp_path / "oof" / "report.html").read_text()
+    assert "chosen again on the other folds, by patient" in (view / "report.html").read_text()
 
 
 def cohort(folder: Path, scans: str = "scan_id,split\na,train\nb,\n") -> Path:
@@ -129,7 +132,8 @@ def test_a_second_start_writes_the_same_bytes(tmp_path: Path) -> None:
 def test_one_split_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = run_folder(tmp_path / "run")
     assert main([str(run), "--split", "tune"]) == 0
-    assert list(evaluation(run)) == ["tune"]
+    assert list(evaluation(run / "evaluation_tune")) == ["tune"]
+    assert list(evaluation(run)) == list(evaluation(run / "model")) == ["test", "tune"]
     assert "tune AUROC nodule" in said(capsys)
     assert main([str(run), "--split", "oof"]) == 2
     assert "no rows of split oof; the predictions hold: test, train, tune" in said(capsys)
@@ -256,6 +260,7 @@ def scored(model: Path, scans: Path, out: Path, workers: int) -> SimpleNamespace
         rows.append({"scan_id": scan.scan_id, "path": scan.path.name, "status": status, "p_nodule": p})
         if status == "rejected":
             rows[-1]["p_nodule"] = ""
+    rows.append({"scan_id": "", "path": "junk.dcm", "status": "rejected", "p_nodule": ""})  # refused at its header
     out.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(out / "predictions.csv", index=False)
     return SimpleNamespace(predictions=out / "predictions.csv", complete=False)
@@ -279,7 +284,7 @@ def test_a_model_is_judged_on_scans_of_another_place(
     words = ["--model", str(model), "--scans", str(scans), "--labels", str(tmp_path / "l.csv"), "--out", str(out)]
     assert main(words) == 3
     found = evaluation(out)["all"]
-    assert (found["n_scans"], found["n_rejected"]) == (20, 1)
+    assert (found["n_scans"], found["n_rejected"]) == (20, 2)
     assert found["findings"]["nodule"]["auroc"]["value"] == 1
     assert found["findings"]["nodule"]["operating_point"]["threshold"] == frozen
     assert found["n_patients"] == 10

@@ -122,8 +122,15 @@ def check_predictions(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def selected(table: pd.DataFrame) -> pd.DataFrame:
-    """The table without the scans that the read rules left out: another scan of their study stands for them."""
-    return table[table["status"] != "not_selected"].reset_index(drop=True) if "status" in table else table
+    """The table without the scans that the read rules left out: another scan of their study stands for them.
+
+    A file that was refused before it became a scan has no scan_id; it gets a name of its own, and counts as rejected.
+    """
+    if "status" not in table or "scan_id" not in table:
+        return table
+    kept = table[table["status"] != "not_selected"].reset_index(drop=True)
+    nameless = (kept["scan_id"] == "") & (kept["status"] != "ok")
+    return kept.assign(scan_id=kept["scan_id"].where(~nameless, "refused file " + kept.index.astype(str)))
 
 
 def with_defaults(table: pd.DataFrame) -> pd.DataFrame:

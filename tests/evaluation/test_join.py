@@ -66,7 +66,7 @@ def test_either_table_may_give_the_split() -> None:
 
 def test_every_problem_is_listed_at_once() -> None:
     with pytest.raises(UsageError, match="can't be joined") as caught:
-        join(P.assign(scan_id=["a", "a", ""]), L.rename(columns={"nodule": "mass"}))
+        join(P.assign(scan_id=["a", "a", ""], status="ok"), L.rename(columns={"nodule": "mass"}))
     text = str(caught.value)
     assert "1 row(s) repeat a scan_id" in text
     assert "scan_id is empty in 1 row(s)" in text
