@@ -166,6 +166,22 @@ def test_folds_give_out_of_fold_predictions_and_an_ensemble(cohort, tmp_path) ->
     model = load_model(tmp_path / "run" / "model")
     assert len(model.networks) == 3
     assert model.operating_points["bright"].chosen_on == "oof"
+    assert len(model.settings.member_calibrations) == 3
+
+
+def test_networks_of_folds_at_different_heights_are_calibrated_each_for_itself() -> None:
+    from pipeline.model.outputs import calibrate, fair_probabilities
+    from pipeline.model.plan import Job
+
+    rng = np.random.default_rng(0)
+    y = (np.arange(300) % 2).astype(np.float32)[:, None]
+    seen = rng.normal(2 * y, 1).astype(np.float32)
+    heights = np.array([-4, 0, 3], dtype=np.float32)
+    rows = np.arange(300)
+    jobs = [Job(f"fold{k}", rows[rows % 3 != k], rows[rows % 3 == k], False) for k in range(3)]
+    logits = seen[None] + heights[:, None, None]
+    p = fair_probabilities(jobs, logits, calibrate(jobs, logits, y, "binary"))
+    assert roc_auc_score(y[:, 0], p[:, 0]) == pytest.approx(roc_auc_score(y[:, 0], seen[:, 0]), abs=0.01)
 
 
 def test_a_held_out_fold_never_chooses_the_checkpoint(cohort, tmp_path) -> None:

@@ -44,18 +44,28 @@ def fit_gates(jobs: Sequence[Job], features: Sequence[NDArray[np.float32]], inpu
 
 def calibrate(
     jobs: Sequence[Job], logits: Logits, y: NDArray[np.float32], task: str, method: Method = "temperature"
-) -> Calibration:
-    """The calibration fitted on rows that a member did not learn from; none where there are no such rows."""
-    own = np.concatenate([logits[member, job.watch] for member, job in enumerate(jobs)])
-    rows = np.concatenate([job.watch for job in jobs])
-    if not len(rows):
+) -> list[Calibration]:
+    """One calibration a member, fitted on rows that it did not learn from; none where there are no such rows.
+
+    The networks of folds end at logits of different heights: each is fitted on its own fold. Networks that share the
+    tune split share one calibration.
+    """
+    if jobs[0].select:
+        shared = np.concatenate([logits[member, job.watch] for member, job in enumerate(jobs)])
+        labels = np.concatenate([y[job.watch] for job in jobs])
+        return [_calibration(shared, labels, task, method)] * len(jobs)
+    return [_calibration(logits[member, job.watch], y[job.watch], task, method) for member, job in enumerate(jobs)]
+
+
+def _calibration(logits: Logits, y: NDArray[np.float32], task: str, method: Method) -> Calibration:
+    if not len(y):
         return uncalibrated(cast(Task, task), y.shape[1])
-    return fit_calibration(method, own.astype(np.float64), y[rows].astype(np.float64), cast(Task, task))
+    return fit_calibration(method, logits.astype(np.float64), y.astype(np.float64), cast(Task, task))
 
 
-def fair_probabilities(jobs: Sequence[Job], logits: Logits, calibration: Calibration) -> NDArray[np.float64]:
+def fair_probabilities(jobs: Sequence[Job], logits: Logits, calibrations: Sequence[Calibration]) -> NDArray[np.float64]:
     """Calibrated probabilities [row, finding]: the mean of the members, of held-out rows that of their own ones."""
-    members = np.stack([calibration.apply(member.astype(np.float64)) for member in logits])
+    members = np.stack([c.apply(own.astype(np.float64)) for c, own in zip(calibrations, logits, strict=True)])
     fair = judges(jobs, logits.shape[1])[..., np.newaxis]
     return np.asarray((members * fair).sum(axis=0) / fair.sum(axis=0))
 

@@ -37,7 +37,11 @@ MAX_INPUT_VALUES = 10**9
 
 
 class Settings(BaseModel):
-    """What model.json holds."""
+    """What model.json holds.
+
+    Attributes:
+        calibration: Of every member, unless `member_calibrations` gives each its own.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,6 +58,7 @@ class Settings(BaseModel):
     precision: Literal["fp32"] = "fp32"
     test_time_flips: tuple[Literal["x", "y", "z"], ...] = ()
     calibration: Calibration
+    member_calibrations: tuple[Calibration, ...] = ()
     operating_points: dict[str, OperatingPoint]
     intended_use: str = ""
     training: dict[str, str | int | float | None] = {}
@@ -156,7 +161,8 @@ class Model:
 
     def calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated probabilities [member, scan, finding] of raw outputs."""
-        return np.stack([self.settings.calibration.apply(member.astype(np.float64)) for member in logits])
+        each = self.settings.member_calibrations or (self.settings.calibration,) * len(logits)
+        return np.stack([c.apply(member.astype(np.float64)) for c, member in zip(each, logits, strict=True)])
 
     def _prediction(
         self, members: NDArray[np.float64], warnings: tuple[str, ...], scan_id: str, near: bool | None

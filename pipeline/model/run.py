@@ -84,11 +84,12 @@ def train(config: Config, resume: bool = False) -> Trained | None:
     gates = fit_gates(jobs, features, inputs)
     if not gates:
         stdout.print("too few scans for a gate: the model will not say whether a scan is unlike those it learned from")
-    calibration = calibrate(jobs, logits, y, cohort.task, config.evaluate.calibration)
-    p = fair_probabilities(jobs, logits, calibration)
+    calibrations = calibrate(jobs, logits, y, cohort.task, config.evaluate.calibration)
+    p = fair_probabilities(jobs, logits, calibrations)
     settings = Settings(
         name=config.name, task=cohort.task, findings=cohort.findings, read=read, preprocess=config.preprocess,
-        model=config.model, calibration=calibration, intended_use=config.intended_use, test_time_flips=flips,
+        model=config.model, calibration=calibrations[0], intended_use=config.intended_use, test_time_flips=flips,
+        member_calibrations=() if jobs[0].select else tuple(calibrations),
         operating_points=fix_points(jobs, p, y, cohort.findings, config.evaluate.target),
         training=_training_facts(cohort, jobs) | _spread(held_out_aurocs(jobs, logits, y)),
         **_created_before(config.out / "model"),
