@@ -64,6 +64,9 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
         run.config.name, run.table, section_of(options, run.config.evaluate), run.points, splits_of(options), notes,
         run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused, probes=_probes(run),
     )  # fmt: skip
+    if view := _view(asked):
+        section = section_of(asked, run.config.evaluate)
+        publish(run.folder / view, _as_asked(replace(work, section=section, splits=splits_of(asked)), asked))
     evaluation = publish(run.folder, _as_asked(work, options))
     write_json(model / "evaluation.json", evaluation)
     split, flow = next(iter(evaluation)), flow_of(run.table, refused, unused)
@@ -72,9 +75,6 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     write_sums(model)
     stdout.print(f"model card    {model / 'MODEL_CARD.md'}", markup=False)
     stdout.print(f"checklist     {run.folder / 'claim.md'} (CLAIM, TRIPOD+AI, STARD-AI)", markup=False)
-    if view := _view(asked):
-        section = section_of(asked, run.config.evaluate)
-        publish(run.folder / view, _as_asked(replace(work, section=section, splits=splits_of(asked)), asked))
     stdout.print(f"next: python -m pipeline.score {model} SCANS --out OUT", markup=False)
     return DONE
 

@@ -184,24 +184,6 @@ def draws(patients: int, scans: int, resamples: int, seed: int) -> Iterator[Arra
         yield np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
 
 
-def bootstrap_interval(
-    value: float, drawn: Array, groups: int, level: float, scale: Scale
-) -> tuple[float, float] | None:
-    """Interval from the spread of the resampled values; None where they have none, or too many are undefined.
-
-    The bootstrap's standard error with Student's quantile, on a scale where the metric has no bounds. In simulations of
-    30 to 100 patients this covers nearer to its level than percentiles, which are too narrow there (tests/evaluation).
-
-    Args:
-        value: The metric itself.
-        drawn: The metric in each resample, NaN where undefined.
-        groups: Patients that the metric rests on; one less is the number of degrees of freedom.
-        level: Confidence level.
-        scale: "logit" for 0 to 1, "atanh" for -1 to 1, "log" for positive values, "linear" for differences.
-    """
-    return scaled_interval(value, spread_of(drawn), groups, level, scale)
-
-
 def spread_of(drawn: Array) -> float:
     """The bootstrap's standard error; NaN where too many resamples are undefined, 0 where all are alike."""
     finite = drawn[np.isfinite(drawn)]

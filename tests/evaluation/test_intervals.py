@@ -100,9 +100,9 @@ def test_small_pieces_hold_the_same_statistic(monkeypatch: pytest.MonkeyPatch) -
     ("scale", "value", "expected"),
     [("linear", 0.5, 0.5), ("logit", 0.7, 0.7), ("atanh", -0.3, -0.3), ("log", 4.0, 4.0)],
 )
-def test_bootstrap_interval_lies_round_its_value(scale: intervals.Scale, value: float, expected: float) -> None:
+def test_interval_lies_round_its_value(scale: intervals.Scale, value: float, expected: float) -> None:
     drawn = value + 0.02 * np.random.default_rng(0).normal(size=4000)
-    found = intervals.bootstrap_interval(value, drawn, 50, 0.95, scale)
+    found = intervals.scaled_interval(value, intervals.spread_of(drawn), 50, 0.95, scale)
     assert found is not None
     half = 2.0096 * drawn.std(ddof=1)
     assert found == pytest.approx((expected - half, expected + half), abs=0.1 * half)
@@ -113,7 +113,7 @@ def test_bootstrap_interval_lies_round_its_value(scale: intervals.Scale, value: 
     [(np.full(100, 0.5), 9), (np.r_[np.full(60, np.nan), np.linspace(0, 1, 40)], 9), (np.linspace(0, 1, 100), 1)],
 )
 def test_no_interval_without_spread_definition_or_patients(drawn: np.ndarray, groups: int) -> None:
-    assert intervals.bootstrap_interval(0.5, drawn, groups, 0.95, "logit") is None
+    assert intervals.scaled_interval(0.5, intervals.spread_of(drawn), groups, 0.95, "logit") is None
 
 
 def test_one_patient_with_a_hundred_scans_does_not_shrink_the_interval() -> None:
