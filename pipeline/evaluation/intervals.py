@@ -195,7 +195,16 @@ def spread_of(drawn: Array) -> float:
 def scaled_interval(
     value: float, standard_error: float, groups: int, level: float, scale: Scale
 ) -> tuple[float, float] | None:
-    """Interval from a standard error; None where there is no spread, or the value lies on its bound."""
+    """Interval from a standard error; None where there is no spread, or the value lies on its bound.
+
+    Student's quantile, on a scale where the metric has no bounds. In simulations of 30 to 100 patients this covers
+    nearer to its level than percentiles of the bootstrap, which are too narrow there (tests/evaluation).
+
+    Args:
+        value: The metric itself.
+        groups: Patients that the metric rests on; one less is the number of degrees of freedom.
+        scale: "logit" for 0 to 1, "atanh" for -1 to 1, "log" for positive values, "linear" for differences.
+    """
     if groups < 2 or not standard_error > 0 or value <= LOWEST[scale] or value >= HIGHEST[scale]:
         return None
     half = float(student.ppf((1 + level) / 2, groups - 1)) * standard_error
