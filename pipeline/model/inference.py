@@ -1,6 +1,6 @@
 """One network's outputs for many inputs, in padded batches of a fixed size, so that a row does not depend on others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -26,13 +26,19 @@ def outputs_of(
     mirrored = [dims for n in range(1, len(axes) + 1) for dims in combinations(axes, n)]
     logits, features = [], []
     with torch.inference_mode():
-        for start in range(0, len(arrays), BATCH):
-            part = np.asarray(arrays[start : start + BATCH])
-            padded = np.zeros((BATCH, *part.shape[1:]), dtype=np.float32)
-            padded[: len(part)] = part
+        for padded, filled in padded_batches(arrays):
             batch = torch.from_numpy(padded).to(device)
             embedded = network.embed(batch)
             answers = [network.head(embedded), *(network(batch.flip(dims)) for dims in mirrored)]
-            logits.append(torch.stack([answer.float() for answer in answers]).mean(0).cpu().numpy()[: len(part)])
-            features.append(embedded.float().cpu().numpy()[: len(part)])
+            logits.append(torch.stack([answer.float() for answer in answers]).mean(0).cpu().numpy()[:filled])
+            features.append(embedded.float().cpu().numpy()[:filled])
     return np.concatenate(logits), np.concatenate(features)
+
+
+def padded_batches(arrays: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Batches of `BATCH` inputs, the last one filled up with zeros, and how many inputs each holds."""
+    for start in range(0, len(arrays), BATCH):
+        part = np.asarray(arrays[start : start + BATCH])
+        padded = np.zeros((BATCH, *part.shape[1:]), dtype=np.float32)
+        padded[: len(part)] = part
+        yield padded, len(part)

@@ -1,7 +1,7 @@
 """The model folder: everything that scoring and the viewer need, verified byte for byte, nothing that can run code."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -72,6 +72,7 @@ class Model:
         networks: The ensemble's members, in evaluation mode on `device`.
         evaluation: Content of evaluation.json, None before `evaluate` has run.
         gates: What knows scans unlike those learned from, one a network; empty where there were too few to learn it.
+        engine: What runs the networks instead of torch (`pipeline.model.engines`): inputs -> logits, features.
     """
 
     folder: Path
@@ -81,6 +82,7 @@ class Model:
     device: torch.device
     evaluation: Mapping[str, object] | None = None
     gates: tuple[Gate, ...] = ()
+    engine: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], list[NDArray[np.float32]]]] | None = None
 
     @property
     def name(self) -> str:
@@ -148,6 +150,8 @@ class Model:
 
     def outputs(self, arrays: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Raw outputs [member, scan, finding] of inputs [scan, channel, (z,) y, x], each member's features beside."""
+        if self.engine is not None:
+            return self.engine(arrays)
         flips = self.settings.test_time_flips
         each = [outputs_of(network, arrays, self.device, flips) for network in self.networks]
         return np.stack([logits for logits, _ in each]), [features for _, features in each]
