@@ -94,7 +94,7 @@ def read_dicom(scan: Scan, rules: ReadRules) -> Volume:
 
 def _frames(header: Header) -> list[Frame] | None:
     """The frames of a file that says where they lie, None for a single picture and for films."""
-    if header.elements.get("PerFrameFunctionalGroupsSequence"):
+    if header.items("PerFrameFunctionalGroupsSequence"):
         return frames_of(header)
     return tomogram_frames(read_header(header.path, EXTRA)) if is_tomogram(header) else None
 
@@ -114,8 +114,8 @@ def _slice(header: Header, rules: ReadRules) -> Slice:
     form = pixel_format(header, rules.max_voxels)
     rescale = rescale_of(header.text("RescaleSlope"), header.text("RescaleIntercept"))
     kind = "/".join((header.text("RescaleType"), header.text("Units"))).upper().strip("/")
-    if rescale is None and not header.elements.get("ModalityLUTSequence"):
-        slope, intercept, unit = real_world_map(header.elements.get("RealWorldValueMappingSequence"))
+    if rescale is None and not header.items("ModalityLUTSequence"):
+        slope, intercept, unit = real_world_map(header.items("RealWorldValueMappingSequence"))
         rescale, kind = rescale_of(slope, intercept), unit or kind
     return Slice(header, form, place_of(header), rescale, kind, header.number("SliceThickness") or 0.0)
 
@@ -267,6 +267,6 @@ def _unit(slices: Sequence[Slice]) -> tuple[str, float, tuple[str, ...]]:
         return ("a.u.", 1.0, ("no_suv",)) if factor is None else ("SUVbw", factor, ())
     if modality != "CT":
         return "a.u.", 1.0, ()
-    if bare and not first.elements.get("ModalityLUTSequence"):
+    if bare and not first.items("ModalityLUTSequence"):
         return "a.u.", 1.0, ("no_rescale",)
     return ("HU" if kind in ("", "HU", "US") else "a.u."), 1.0, ()
