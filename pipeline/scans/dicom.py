@@ -16,6 +16,7 @@ from pipeline.scans.frames import each_frame, is_native
 from pipeline.scans.geometry import PICTURE, plane_affine, same_place, spread_evenly, stack, to_closest_ras
 from pipeline.scans.headers import Header, read_header
 from pipeline.scans.instances import Instance, Plane, instance_of, place_of
+from pipeline.scans.kept import header_to_keep, kept_header
 from pipeline.scans.mosaic import mosaic_of, unpack
 from pipeline.scans.nuclear import EXTRA, is_tomogram, tomogram_frames
 from pipeline.scans.pixels import (
@@ -61,7 +62,7 @@ def read_instance(path: Path) -> Instance:
         NotAScan: If the file holds no image.
         ScanError: If it lacks what every image must have.
     """
-    header = read_header(path)
+    header = header_to_keep(path)
     instance = instance_of(header)
     frames = _frames(header)
     if frames is None:
@@ -77,7 +78,7 @@ def read_dicom(scan: Scan, rules: ReadRules) -> Volume:
     Raises:
         ScanError: With the reason, wherever geometry, pixels or unit can't be trusted.
     """
-    headers = [read_header(path) for path in scan.paths]
+    headers = [kept_header(path) for path in scan.paths]
     instance = instance_of(headers[0])
     if len(headers) == 1 and instance.is_mosaic:
         return _mosaic(_slice(headers[0], rules), rules)
