@@ -20,7 +20,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from pipeline.scans.find import find_scans
-from pipeline.scans.headers import WANTED
+from pipeline.scans.keywords import wanted
 
 FILES, SLICES, SIDE = 3000, 100, 512
 MEMORY_AT = (2000, 10_000)
@@ -82,7 +82,7 @@ def make_series(folder: Path, files: int) -> None:
 def with_pydicom(paths: list[Path]) -> None:
     """What a careful script does: only the elements needed, in one process."""
     for path in paths:
-        pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
+        pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(wanted().tags))
 
 
 def limit(paths: list[Path]) -> None:

@@ -1,8 +1,9 @@
-"""A file that may be read so often and no more."""
+"""A file that may be read so often, so much at a time, and no more."""
 
 from typing import BinaryIO
 
 from pipeline.domain import Reason, ScanError
+from pipeline.scans.elements import MAX_VALUE
 
 MAX_READS = 3_000_000
 """Reads of one header: a multi-frame file of 10,000 frames takes a third of them."""
@@ -23,9 +24,13 @@ class Bounded:
         """The next bytes.
 
         Raises:
-            ScanError: too_large, if the file was read too often.
+            ScanError: too_large, if the file was read too often, or is read in too large a piece.
         """
         self._left -= 1
         if self._left < 0:
             raise ScanError(Reason.TOO_LARGE, "the header has more elements than any scan's")
+        if count > MAX_VALUE:
+            raise ScanError(
+                Reason.TOO_LARGE, f"the header has an element of {count} bytes; at most {MAX_VALUE} are read"
+            )
         return self._read(count)

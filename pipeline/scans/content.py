@@ -41,7 +41,7 @@ def check_human(header: Header) -> None:
         ScanError: non_human.
     """
     species = header.text("PatientSpeciesDescription")
-    codes = header.elements.get("PatientSpeciesCodeSequence") or []
+    codes = header.items("PatientSpeciesCodeSequence")
     coded = any(text_in(code, "CodeValue") not in HUMAN_CODES for code in codes)
     if (species and not HUMAN.search(species)) or coded:
         raise ScanError(Reason.NON_HUMAN, "the header names another species than human")

@@ -16,6 +16,7 @@ from pipeline.scans.frames import each_frame, is_native
 from pipeline.scans.geometry import PICTURE, plane_affine, same_place, spread_evenly, stack, to_closest_ras
 from pipeline.scans.headers import Header, read_header
 from pipeline.scans.instances import Instance, Plane, instance_of, place_of
+from pipeline.scans.kept import header_to_keep, kept_header
 from pipeline.scans.mosaic import mosaic_of, unpack
 from pipeline.scans.nuclear import EXTRA, is_tomogram, tomogram_frames
 from pipeline.scans.pixels import (
@@ -61,7 +62,7 @@ def read_instance(path: Path) -> Instance:
         NotAScan: If the file holds no image.
         ScanError: If it lacks what every image must have.
     """
-    header = read_header(path)
+    header = header_to_keep(path)
     instance = instance_of(header)
     frames = _frames(header)
     if frames is None:
@@ -77,7 +78,7 @@ def read_dicom(scan: Scan, rules: ReadRules) -> Volume:
     Raises:
         ScanError: With the reason, wherever geometry, pixels or unit can't be trusted.
     """
-    headers = [read_header(path) for path in scan.paths]
+    headers = [kept_header(path) for path in scan.paths]
     instance = instance_of(headers[0])
     if len(headers) == 1 and instance.is_mosaic:
         return _mosaic(_slice(headers[0], rules), rules)
@@ -94,7 +95,7 @@ def read_dicom(scan: Scan, rules: ReadRules) -> Volume:
 
 def _frames(header: Header) -> list[Frame] | None:
     """The frames of a file that says where they lie, None for a single picture and for films."""
-    if header.elements.get("PerFrameFunctionalGroupsSequence"):
+    if header.items("PerFrameFunctionalGroupsSequence"):
         return frames_of(header)
     return tomogram_frames(read_header(header.path, EXTRA)) if is_tomogram(header) else None
 
@@ -114,8 +115,8 @@ def _slice(header: Header, rules: ReadRules) -> Slice:
     form = pixel_format(header, rules.max_voxels)
     rescale = rescale_of(header.text("RescaleSlope"), header.text("RescaleIntercept"))
     kind = "/".join((header.text("RescaleType"), header.text("Units"))).upper().strip("/")
-    if rescale is None and not header.elements.get("ModalityLUTSequence"):
-        slope, intercept, unit = real_world_map(header.elements.get("RealWorldValueMappingSequence"))
+    if rescale is None and not header.items("ModalityLUTSequence"):
+        slope, intercept, unit = real_world_map(header.items("RealWorldValueMappingSequence"))
         rescale, kind = rescale_of(slope, intercept), unit or kind
     return Slice(header, form, place_of(header), rescale, kind, header.number("SliceThickness") or 0.0)
 
@@ -267,6 +268,6 @@ def _unit(slices: Sequence[Slice]) -> tuple[str, float, tuple[str, ...]]:
         return ("a.u.", 1.0, ("no_suv",)) if factor is None else ("SUVbw", factor, ())
     if modality != "CT":
         return "a.u.", 1.0, ()
-    if bare and not first.elements.get("ModalityLUTSequence"):
+    if bare and not first.items("ModalityLUTSequence"):
         return "a.u.", 1.0, ("no_rescale",)
     return ("HU" if kind in ("", "HU", "US") else "a.u."), 1.0, ()

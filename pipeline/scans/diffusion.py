@@ -1,6 +1,7 @@
 """How a slice is diffusion-weighted: by the standard's elements, or by those of the vendor."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pipeline.scans.headers import Header
 
@@ -52,5 +53,9 @@ def direction_name(numbers: tuple[float, ...]) -> str:
 
 
 def _vendor(header: Header) -> Vendor | None:
-    manufacturer = header.text("Manufacturer").upper()
+    return _vendor_called(header.text("Manufacturer").upper())
+
+
+@lru_cache
+def _vendor_called(manufacturer: str) -> Vendor | None:
     return next((vendor for vendor in VENDORS if manufacturer.startswith(vendor.name)), None)

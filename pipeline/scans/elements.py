@@ -3,9 +3,10 @@
 Plain: little endian, and of value representations that the standard knows. All else is left to pydicom.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from struct import Struct
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
 from pydicom.tag import BaseTag
@@ -23,19 +24,43 @@ SHORT_VRS = {code: vr for code, vr in ANY_VR.items() if vr not in EXPLICIT_VR_LE
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
-ITEM = 0xFFFEE000
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 ITEM_GROUP = 0xFFFE
 
 MAX_DEPTH = 100
 """Sequences within sequences: no object of the standard needs ten."""
 
-MAX_ELEMENTS = 3_000_000
+MAX_STEPS, STEPS_A_WINDOW = 3_000_000, 300
 """One damaged length makes a walk look for elements in the pixels, eight bytes at a time; this is a second's work."""
 
 WINDOW = 16 * 1024
 """Bytes that are read at once; most headers fit."""
 
+MAX_VALUE = 64 * 2**20
+"""Bytes of one wanted element: the functional groups of 10,000 frames take a third of them."""
+
 _EXPLICIT, _IMPLICIT, _LONG = Struct("<HH2sH"), Struct("<HHL"), Struct("<L")
+_EXPLICIT_TURNED, _IMPLICIT_TURNED = Struct("<L2sH").unpack_from, Struct("<LL").unpack_from
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Elements to keep.
+
+    Attributes:
+        tags: Their tags.
+        stops: Theirs and those that mean something in a walk, as the four bytes in the file read as one number.
+    """
+
+    tags: Mapping[int, BaseTag]
+    stops: frozenset[int]
+
+
+def wanted_of(tags: Iterable[BaseTag]) -> Wanted:
+    """These elements."""
+    tags = tuple(tags)
+    stops = (*tags, *PIXEL_TAGS, ITEM, ITEM_END, SEQUENCE_END)
+    return Wanted({int(tag): tag for tag in tags}, frozenset((tag & 0xFFFF) << 16 | tag >> 16 for tag in stops))
 
 
 class NotPlain(Exception):  # noqa: N818 - no error: a general parser is needed
@@ -43,7 +68,7 @@ class NotPlain(Exception):  # noqa: N818 - no error: a general parser is needed
 
 
 def walk(
-    file: BinaryIO, start: int, size: int, implicit: bool, wanted: Mapping[int, BaseTag], last_group: int = 0xFFFF
+    file: BinaryIO, start: int, size: int, implicit: bool, wanted: Wanted, last_group: int = 0xFFFF
 ) -> tuple[dict[BaseTag, DataElement | RawDataElement], int]:
     """The wanted elements of a data set's top level, and the byte at which the walk ended.
 
@@ -54,7 +79,7 @@ def walk(
         file: A file of `size` bytes.
         start: Byte at which the data set begins.
         implicit: Whether value representations are left out (PS3.5 7.1.3).
-        wanted: Tags to keep.
+        wanted: What to keep.
         last_group: The data set's last group.
 
     Raises:
@@ -62,18 +87,22 @@ def walk(
         ScanError: malformed, for a wanted element that comes twice or sequences nested too deeply; too_large.
     """
     elements: dict[BaseTag, DataElement | RawDataElement] = {}
-    window, base, at, depth = b"", start, start, 0
-    for _ in range(MAX_ELEMENTS):
-        here = at - base
+    window, base, at, depth, left = _window(file, start), start, start, 0, MAX_STEPS
+    if implicit and window[4:6] in ANY_VR:
+        raise NotPlain  # it says implicit and is explicit: pydicom copes
+    tags = wanted.tags
+    skip = _skip_nothing if last_group < 0xFFFF else _skip_implicit if implicit else _skip_explicit
+    while left > 0:
+        left -= 1
+        here = skip(window, at - base, wanted.stops)
+        at = base + here
         if here + 12 > len(window):
-            file.seek(at)
-            window, base, here = file.read(WINDOW), at, 0
+            left -= STEPS_A_WINDOW
+            window, base, here = _window(file, at), at, 0
             if len(window) < 8:
                 return elements, at
         vr, value_at = None, at + 8
         if implicit:
-            if at == start and window[4:6] in ANY_VR:
-                raise NotPlain  # it says implicit and is explicit: pydicom copes
             group, number, length = _IMPLICIT.unpack_from(window, here)
         else:
             group, number, code, length = _EXPLICIT.unpack_from(window, here)
@@ -83,17 +112,57 @@ def walk(
         if group > last_group or (not depth and tag in PIXEL_TAGS):
             return elements, at
         if group == ITEM_GROUP or length == UNDEFINED_LENGTH:
-            depth += _step(tag, vr, length, depth, tag in wanted)
+            depth += _step(tag, vr, length, depth, tag in tags)
             at = value_at + (length if tag == ITEM and length != UNDEFINED_LENGTH else 0)
             continue
         at = value_at + length
-        if not depth and tag in wanted and at <= size:
-            value = window[value_at - base : at - base]
-            if len(value) < length:
-                file.seek(value_at)
-                value = file.read(length)
-            _keep(RawDataElement(wanted[tag], vr, length, value, value_at, implicit, True), elements)
+        if not depth and tag in tags and at <= size:
+            kept = tags[tag]
+            if kept in elements:
+                raise ScanError(Reason.MALFORMED, f"element {kept} comes twice")
+            value = window[value_at - base : at - base] if length else empty_value_for_VR(vr, raw=True)
+            if value is not None and len(value) < length:
+                value = _long_value(file, value_at, length)
+            elements[kept] = RawDataElement._make((kept, vr, length, value, value_at, implicit, True, True, False))
     raise ScanError(Reason.TOO_LARGE, "the header has more elements than any scan's")
+
+
+def _window(file: BinaryIO, at: int) -> bytes:
+    file.seek(at)
+    return file.read(WINDOW)
+
+
+def _long_value(file: BinaryIO, at: int, length: int) -> bytes:
+    if length > MAX_VALUE:
+        raise ScanError(Reason.TOO_LARGE, f"the header has an element of {length} bytes; at most {MAX_VALUE} are read")
+    file.seek(at)
+    return file.read(length)
+
+
+def _skip_nothing(window: bytes, here: int, stops: frozenset[int]) -> int:  # noqa: ARG001 - one of the skips
+    return here
+
+
+def _skip_explicit(window: bytes, here: int, stops: frozenset[int]) -> int:
+    """The next element that is wanted or not of the commonest form, or the window's end."""
+    last = len(window) - 12
+    while here <= last:
+        tag, code, length = _EXPLICIT_TURNED(window, here)
+        if tag in stops or code not in SHORT_VRS:
+            break
+        here += 8 + length
+    return here
+
+
+def _skip_implicit(window: bytes, here: int, stops: frozenset[int]) -> int:
+    """The same where value representations are left out."""
+    last = len(window) - 12
+    while here <= last:
+        tag, length = _IMPLICIT_TURNED(window, here)
+        if tag in stops or length == UNDEFINED_LENGTH:
+            break
+        here += 8 + length
+    return here
 
 
 def _long(window: bytes, here: int, group: int, code: bytes, at: int) -> tuple[str | None, int, int]:
@@ -103,14 +172,6 @@ def _long(window: bytes, here: int, group: int, code: bytes, at: int) -> tuple[s
     if code not in LONG_VRS or here + 12 > len(window):
         raise NotPlain
     return LONG_VRS[code], _LONG.unpack_from(window, here + 8)[0], at + 12
-
-
-def _keep(element: RawDataElement, elements: dict[BaseTag, DataElement | RawDataElement]) -> None:
-    if element.tag in elements:
-        raise ScanError(Reason.MALFORMED, f"element {element.tag} comes twice")
-    if not element.length:
-        element = element._replace(value=cast(bytes | None, empty_value_for_VR(element.VR, raw=True)))
-    elements[element.tag] = element
 
 
 def _step(tag: int, vr: str | None, length: int, depth: int, wanted: bool) -> int:

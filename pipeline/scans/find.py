@@ -12,6 +12,7 @@ from pipeline.scans.boundary import refusing
 from pipeline.scans.folders import files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
 from pipeline.scans.instances import Instance
+from pipeline.scans.kept import headers_kept
 from pipeline.scans.look import look_at_all
 from pipeline.scans.select import Unchosen, check_accepted, choose
 from pipeline.scans.series import Found, assemble
@@ -137,7 +138,13 @@ def read_volume(path_or_scan: str | Path | Scan, rules: ReadRules = ReadRules())
         ScanError: If the scan is refused, or the path holds none or several.
         UsageError: If the path does not exist.
     """
-    scan = path_or_scan if isinstance(path_or_scan, Scan) else _only_scan(Path(path_or_scan))
+    if isinstance(path_or_scan, Scan):
+        return _read(path_or_scan, rules)
+    with headers_kept():
+        return _read(_only_scan(Path(path_or_scan)), rules)
+
+
+def _read(scan: Scan, rules: ReadRules) -> Volume:
     check_accepted(scan, rules)
     with refusing("the scan"), within_reach(scan.paths) as paths:
         scan = replace(scan, paths=paths)

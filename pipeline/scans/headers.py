@@ -1,15 +1,15 @@
 """One DICOM file's header: the few elements that matter, checked, without its pixels."""
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import pydicom
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset, read_partial
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
@@ -18,53 +18,13 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.boundary import MAX_HEADER
 from pipeline.scans.bounded import MAX_READS, Bounded
-from pipeline.scans.elements import LONG_VRS, PIXEL_TAGS, UNDEFINED_LENGTH, NotPlain, walk
-from pipeline.scans.values import number_in, numbers_in, tag_of, text_in
+from pipeline.scans.elements import LONG_VRS, PIXEL_TAGS, UNDEFINED_LENGTH, NotPlain, Wanted, walk
+from pipeline.scans.keywords import FILE_META, MEDIA_CLASS, SYNTAX, wanted
+from pipeline.scans.values import Element, number_in, numbers_in, numbers_of, plain_text, tag_of, text_in, text_of
 
 __all__ = ["UNDEFINED_LENGTH", "Header", "inflate", "number_in", "numbers_in", "read_header", "text_in"]
 
 IDENTITY = ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "AccessionNumber")
-
-KEYWORDS = (
-    *(
-        "SpecificCharacterSet",
-        "ImageType",
-        "SOPClassUID",
-        "SOPInstanceUID",
-        "ComplexImageComponent",
-        "StudyDate",
-        "SeriesDate",
-        "AcquisitionDate",
-        "SeriesDescription",
-    ),
-    *("AccessionNumber", "Modality", "Manufacturer", "ManufacturerModelName", "AcquisitionTime", "ContentTime"),
-    *("PatientID", "PatientSex", "PatientAge", "PatientBirthDate", "BodyPartExamined", "PatientSpeciesDescription"),
-    *("SliceThickness", "EchoTime", "EchoNumbers", "TriggerTime", "SpacingBetweenSlices", "ImagerPixelSpacing"),
-    *("StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber", "InstanceNumber", "FrameOfReferenceUID"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "TemporalPositionIdentifier", "NumberOfTemporalPositions"),
-    *("DiffusionBValue", "DiffusionGradientOrientation", "InversionTime", "NominalCardiacTriggerDelayTime"),
-    *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
-    *("PixelSpacing", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue"),
-    *("PixelPaddingRangeLimit", "BurnedInAnnotation", "RescaleIntercept", "RescaleSlope", "RescaleType", "Units"),
-    *("ModalityLUTSequence", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor"),
-    *("BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
-    *("Laterality", "ImageLaterality", "ViewPosition", "QualityControlImage", "PatientSpeciesCodeSequence"),
-    *("BluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    "RealWorldValueMappingSequence",
-)
-"""What is read of a header; everything else is skipped unread."""
-
-PRIVATE_TAGS = (
-    *(0x00190010, 0x0019100A, 0x0019100C, 0x0019100E, 0x00290010, 0x00290011, 0x00291010, 0x00291110),  # Siemens
-    *(0x001910BB, 0x001910BC, 0x001910BD, 0x00430010, 0x0043102F, 0x00431039),  # GE
-    *(0x20010010, 0x20011003, 0x20050010, 0x200510B0, 0x200510B1, 0x200510B2),  # Philips
-    *(0x00650010, 0x00651009, 0x00651037, 0x00651050, 0x00651051),  # UIH
-)
-"""Diffusion weighting, mosaics, and the owners of the blocks; see `diffusion` and `mosaic`."""
-
-WANTED = {int(tag): tag for tag in (*map(tag_of, KEYWORDS), *map(BaseTag, PRIVATE_TAGS))}
-FILE_META = {tag: BaseTag(tag) for tag in (0x00020002, 0x00020010)}
-"""MediaStorageSOPClassUID, TransferSyntaxUID."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +33,9 @@ class Header:
 
     Attributes:
         elements: The elements of KEYWORDS that the file has.
+        raw: The same, as read; quicker to look up.
         transfer_syntax: UID, empty where the file names none.
+        media_class: MediaStorageSOPClassUID, likewise.
         pixel_tag: Tag of the pixel element, 0 where there is none.
         pixel_offset: Byte at which the pixels begin (in a deflated file: after inflating).
         pixel_length: Their length as the file states it; UNDEFINED_LENGTH for encapsulated pixels.
@@ -85,7 +47,9 @@ class Header:
 
     path: Path
     elements: Dataset
+    raw: Mapping[BaseTag, Element]
     transfer_syntax: UID
+    media_class: str
     pixel_tag: int
     pixel_offset: int
     pixel_length: int
@@ -96,15 +60,20 @@ class Header:
 
     def text(self, keyword: str) -> str:
         """An element's value as text, empty where it is absent; several values joined by a backslash."""
-        return text_in(self.elements, keyword)
+        element = self.raw.get(tag_of(keyword))
+        return "" if element is None else text_of(element, self.elements)
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """An element's values as floats, () where it is absent, empty or no number."""
-        return numbers_in(self.elements, keyword)
+        return numbers_of(self.text(keyword))
 
     def number(self, keyword: str) -> float | None:
         """The first value as a float, None where it is absent, empty or no number."""
-        return number_in(self.elements, keyword)
+        return next(iter(self.numbers(keyword)), None)
+
+    def items(self, keyword: str) -> Sequence[Dataset]:
+        """The items of a sequence, () where it is absent or empty."""
+        return (self.elements.get(keyword) or ()) if tag_of(keyword) in self.raw else ()
 
     def whole(self, keyword: str, default: int | None = None) -> int:
         """A value that must be a whole number.
@@ -124,8 +93,10 @@ class Header:
 
     def private_numbers(self, tag: int) -> tuple[float, ...]:
         """The values of a private element as floats, () where it is absent, empty or no number."""
-        element = self.elements.get(tag)
-        value = None if element is None else element.value
+        raw = self.raw.get(BaseTag(tag))
+        if raw is None:
+            return ()
+        value: Any = plain_text(raw) or self.elements[tag].value
         if isinstance(value, bytes):
             value = value.decode("ascii", "replace").strip(" \0")
         several = isinstance(value, list | tuple | MultiValue)
@@ -164,49 +135,73 @@ def read_header(path: Path, extra: Iterable[str] = ()) -> Header:
         ScanError: truncated, malformed, missing_attribute, too_large.
         Exception: What pydicom raises on a malformed header (callers stand behind `boundary.refusing`).
     """
-    wanted = {**WANTED, **{int(tag): tag for tag in map(tag_of, extra)}}
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        preamble = _preamble(file, size)
-        try:
-            elements = _plain_elements(file, size, wanted)
-        except NotPlain:
-            file.seek(len(preamble) + 4)
-            elements = _elements(file, list(wanted))
-        file_meta = elements.file_meta
-        syntax = UID(text_in(file_meta, "TransferSyntaxUID"))
-        source: BinaryIO = file
-        deflated_at = 0
-        if syntax == DeflatedExplicitVRLittleEndian:
-            deflated_at = file.tell()
-            source = BytesIO(inflate(file, deflated_at, MAX_HEADER))
-            elements = read_dataset(source, False, True, stop_when=_until_pixels(), specific_tags=list(wanted))
-            elements.file_meta = file_meta
-        complete = deflated_at > 0 or source.tell() <= size  # a skipped element may end beyond the file
-        tag, offset, length = _pixel_element(source, syntax)
-    return Header(path, elements, syntax, tag, offset, length, size, preamble, complete, deflated_at)
+    kept = wanted(tuple(extra))
+    try:
+        with path.open("rb", buffering=0) as file:
+            return _plain_header(path, file, kept)
+    except NotPlain:
+        with path.open("rb") as buffered:
+            return _any_header(path, buffered, list(kept.tags.values()))
 
 
-def _plain_elements(file: BinaryIO, size: int, wanted: Mapping[int, BaseTag]) -> Dataset:
-    """The wanted elements of a file in plain little endian; `file` then stands at its pixels.
+def _plain_header(path: Path, file: BinaryIO, kept: Wanted) -> Header:
+    """The header of a file in plain little endian.
 
     Raises:
         NotPlain: If pydicom has to read it.
-        ScanError: malformed.
+        ScanError: As `read_header`.
     """
-    heading, body = walk(file, file.tell(), size, False, FILE_META, last_group=2)
-    file_meta = FileMetaDataset(heading)
-    syntax = text_in(file_meta, "TransferSyntaxUID")
-    if not syntax or syntax in (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian) or UID(syntax).is_private:
+    preamble, size = _preamble(file)
+    heading, body = walk(file, len(preamble) + 4, size, False, FILE_META, last_group=2)
+    media_class, syntax = (_plain_uid(heading.get(tag)) for tag in (MEDIA_CLASS, SYNTAX))
+    if not _is_plain(syntax):
         raise NotPlain
     implicit = syntax == ImplicitVRLittleEndian
-    found, end = walk(file, body, size, implicit, wanted)
-    elements = Dataset(found)
+    raw, end = walk(file, body, size, implicit, kept)
+    elements = Dataset(raw)
     elements.set_original_encoding(implicit, True)
-    elements.file_meta = file_meta
     file.seek(end)
-    return elements
+    return Header(
+        path, elements, raw, syntax, media_class, *_pixel_element(file, syntax), size, preamble, complete=end <= size
+    )
+
+
+def _plain_uid(element: Element | None) -> UID:
+    text = "" if element is None else plain_text(element)
+    if text is None:
+        raise NotPlain
+    return _uid(text)
+
+
+@lru_cache
+def _uid(text: str) -> UID:
+    return UID(text)
+
+
+@lru_cache
+def _is_plain(syntax: UID) -> bool:
+    others = (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+    return bool(syntax) and syntax not in others and not syntax.is_private
+
+
+def _any_header(path: Path, file: BinaryIO, tags: list[BaseTag | int]) -> Header:
+    """The header of any file, read by pydicom."""
+    preamble, size = _preamble(file)
+    elements = _elements(file, tags)
+    file_meta = elements.file_meta
+    syntax = UID(text_in(file_meta, "TransferSyntaxUID"))
+    source: BinaryIO = file
+    deflated_at = 0
+    if syntax == DeflatedExplicitVRLittleEndian:
+        deflated_at = file.tell()
+        source = BytesIO(inflate(file, deflated_at, MAX_HEADER))
+        elements = read_dataset(source, False, True, stop_when=_until_pixels(), specific_tags=tags)
+        elements.file_meta = file_meta
+    raw = {tag: element for tag in (*elements.keys(),) if (element := elements.get_item(tag))}
+    complete = deflated_at > 0 or source.tell() <= size  # a skipped element may end beyond the file
+    media_class = text_in(file_meta, "MediaStorageSOPClassUID")
+    pixels = _pixel_element(source, syntax)
+    return Header(path, elements, raw, syntax, media_class, *pixels, size, preamble, complete, deflated_at)
 
 
 def inflate(file: BinaryIO, offset: int, limit: int) -> bytes:
@@ -242,14 +237,16 @@ def _until_pixels() -> Callable[[BaseTag, str | None, int], bool]:
     return at_pixels
 
 
-def _preamble(file: BinaryIO, size: int) -> bytes:
-    """The 128 bytes before the DICM mark; `file` then stands behind the mark."""
+def _preamble(file: BinaryIO) -> tuple[bytes, int]:
+    """The 128 bytes before the DICM mark, and the file's size; `file` then stands behind the mark."""
     start = file.read(132)
+    size = file.seek(0, 2)
+    file.seek(132)
     if size < 132:
         raise ScanError(Reason.TRUNCATED, "the file ends in its preamble")
     if start[128:] != b"DICM":
         raise ScanError(Reason.NOT_DICOM, "the file has no DICM mark after its preamble")
-    return start[:128]
+    return start[:128], size
 
 
 def _elements(file: BinaryIO, tags: list[BaseTag | int]) -> Dataset:

@@ -1,7 +1,8 @@
 """What the search keeps of a DICOM file: identity, place, and what tells it apart from others at its place."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,6 @@ from pipeline.domain import Reason, ScanError
 from pipeline.scans.content import SECONDARY_CAPTURE, check_human, content_warnings
 from pipeline.scans.diffusion import b_value_of, direction_of
 from pipeline.scans.headers import Header
-from pipeline.scans.values import text_in
 
 # fmt: off
 SINGLE_MODALITIES = frozenset({
@@ -169,8 +169,13 @@ def instance_of(header: Header) -> Instance:
     )
 
 
-def place_of(header: Header) -> Plane:
-    """The slice of a single-frame file, without what tells it apart from others at its place."""
+def place_of(
+    header: Header,
+    traits: tuple[tuple[str, str], ...] = (),
+    moments: tuple[tuple[str, float | None], ...] = (),
+    n_moments: int = 0,
+) -> Plane:
+    """The slice of a single-frame file; by itself without what tells it apart from others at its place."""
     orientation, position = header.numbers("ImageOrientationPatient"), header.numbers("ImagePositionPatient")
     spacing = header.numbers("PixelSpacing")
     if not spacing and header.text("Modality").upper() not in SLICE_MODALITIES:
@@ -180,13 +185,16 @@ def place_of(header: Header) -> Plane:
         position=position if len(position) == 3 else None,
         spacing=spacing if len(spacing) == 2 else None,
         size=(header.whole("Rows"), header.whole("Columns")),
+        traits=traits,
+        moments=moments,
+        n_moments=n_moments,
     )
 
 
 def plane_of(header: Header) -> Plane:
     """The slice of a single-frame file."""
-    return replace(
-        place_of(header),
+    return place_of(
+        header,
         traits=(
             ("type", "/".join(header.image_type[2:])),
             ("origin", "/".join(header.image_type[:2])),
@@ -211,19 +219,26 @@ def plane_of(header: Header) -> Plane:
 
 
 def _check_is_image(header: Header) -> None:
-    sop_class = UID(header.text("SOPClassUID"))
-    if DIRECTORY in (sop_class, text_in(header.elements.file_meta, "MediaStorageSOPClassUID")):
+    sop_class = header.text("SOPClassUID")
+    if DIRECTORY in (sop_class, header.media_class):
         raise NotAScan("DICOM directory")
-    known = sop_class.name != sop_class
-    if known and "Image Storage" not in sop_class.name and "US Volume" not in sop_class.name:
-        raise NotAScan(f"DICOM without image ({sop_class.name})")
+    name = _class_name(sop_class)
+    if name and "Image Storage" not in name and "US Volume" not in name:
+        raise NotAScan(f"DICOM without image ({name})")
     if header.pixel_tag:
         return
-    if not header.text("Rows") and not known and header.text("Modality"):
+    if not header.text("Rows") and not name and header.text("Modality"):
         raise NotAScan("DICOM without image")
     if header.complete and header.text("Rows"):
         raise ScanError(Reason.MISSING_ATTRIBUTE, "PixelData is missing")
     raise ScanError(Reason.TRUNCATED, "the file ends before its pixels")
+
+
+@lru_cache
+def _class_name(sop_class: str) -> str:
+    """The standard's name of an object class, empty for others'."""
+    name = UID(sop_class).name
+    return "" if name == sop_class else name
 
 
 def _age(header: Header, acquired: str) -> float | None:

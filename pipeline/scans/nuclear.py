@@ -11,7 +11,7 @@ from pipeline.scans.instances import Plane
 NM_STORAGE = "1.2.840.10008.5.1.4.1.1.20"
 
 EXTRA = ("DetectorInformationSequence", "SliceVector", "EnergyWindowVector", "TimeSlotVector", "RRIntervalVector")
-"""What is read of the header besides `headers.KEYWORDS`."""
+"""What is read of the header besides `keywords.KEYWORDS`."""
 
 
 def is_tomogram(header: Header) -> bool:
@@ -31,7 +31,7 @@ def tomogram_frames(header: Header) -> list[Frame]:
     Raises:
         ScanError: no_geometry, no_spacing; malformed, if the frames are not as many as announced.
     """
-    detectors = header.elements.get("DetectorInformationSequence") or []
+    detectors = header.items("DetectorInformationSequence")
     position = numbers_in(detectors[0], "ImagePositionPatient") if detectors else ()
     orientation = numbers_in(detectors[0], "ImageOrientationPatient") if detectors else ()
     if len(position) != 3 or len(orientation) != 6:

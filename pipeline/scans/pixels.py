@@ -186,7 +186,7 @@ def to_unit(
     if form.photometric == "MONOCHROME1" and not (rescale and header.text("Modality").upper() in ("CT", "PT")):
         # low + high of the range: 2^n - 1, or -1 for signed values
         values = np.subtract(-1 if form.signed else (1 << form.stored) - 1, values, dtype=np.float32)
-    if header.elements.get("ModalityLUTSequence"):
+    if header.items("ModalityLUTSequence"):
         out[...] = apply_modality_lut(values, header.elements)
     else:
         slope, intercept = rescale or (1.0, 0.0)

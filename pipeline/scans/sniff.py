@@ -25,9 +25,13 @@ def kind_of(path: Path) -> Kind:
         NotAScan: For files that neither are scans nor claim to be.
         ScanError: not_an_image, not_dicom or truncated, for files whose name promises a scan that isn't there.
     """
-    start = first_bytes(path, 540)
+    with path.open("rb", buffering=0) as file:
+        start = file.read(540)
+    gzipped = start[:2] == GZIP
+    if gzipped:
+        start = first_bytes(path, 540)
     if start[128:132] == b"DICM":
-        if is_gzip(path):
+        if gzipped:
             raise ScanError(Reason.NOT_DICOM, "a gzipped DICOM file; unpack it first")
         return "dicom"
     claim = CLAIMS.search(path.name)

@@ -13,7 +13,7 @@ KEYWORDS = (
     *("PatientWeight", "SUVType", "CorrectedImage", "DecayCorrection", "DecayCorrectionDateTime", "SeriesTime"),
     "RadiopharmaceuticalInformationSequence",
 )
-"""What is read of a PET header besides `headers.KEYWORDS`."""
+"""What is read of a PET header besides `keywords.KEYWORDS`."""
 
 LONGEST = timedelta(days=1)
 """Longest time between injection and scan that is taken for true."""
@@ -42,7 +42,7 @@ def suv_factor(units: str, headers: Sequence[Header]) -> float | None:
     corrections = pet.text("CorrectedImage").upper().split("\\")
     if units != "BQML" or not {"ATTN", "DECY"} <= set(corrections):
         return None
-    items = pet.elements.get("RadiopharmaceuticalInformationSequence") or [Dataset()]
+    items = pet.items("RadiopharmaceuticalInformationSequence") or [Dataset()]
     weight_kg, dose_bq = pet.number("PatientWeight"), number_in(items[0], "RadionuclideTotalDose")
     half_life_s = number_in(items[0], "RadionuclideHalfLife")
     waited = _decayed_for(pet, items[0], headers)

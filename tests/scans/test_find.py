@@ -11,7 +11,9 @@ from pydicom.uid import generate_uid
 
 from pipeline import find_scans, read_volume
 from pipeline.domain import Reason, ScanError, UsageError
+from pipeline.scans import kept
 from pipeline.scans.find import read_identity, relative_path, survey
+from pipeline.scans.headers import read_header
 from tests.scans.phantoms import AXIAL, dicom, nifti, pixels, put_pixels, series, write
 
 
@@ -349,3 +351,14 @@ def test_inputs_are_never_altered(tmp_path):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     read_volume(folder)
     assert before == {path: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_headers_of_a_folder_are_read_once(tmp_path, monkeypatch):
+    folder, read = series(tmp_path / "a"), []
+    monkeypatch.setattr(kept, "read_header", lambda path: read.append(path) or read_header(path))
+    once = read_volume(folder)
+    assert sorted(read) == sorted(folder.iterdir())
+    monkeypatch.setattr(kept, "MOST", 1)
+    again = read_volume(folder)
+    assert np.array_equal(once.voxels, again.voxels)
+    assert len(read) == 3 * len(list(folder.iterdir())) - 1

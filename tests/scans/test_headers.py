@@ -13,7 +13,8 @@ from pipeline.domain import ScanError
 from pipeline.scans import elements, headers, values
 from pipeline.scans.boundary import refusing
 from pipeline.scans.elements import WINDOW, NotPlain
-from pipeline.scans.headers import KEYWORDS, read_header
+from pipeline.scans.headers import read_header
+from pipeline.scans.keywords import KEYWORDS
 from tests.scans.phantoms import dicom, pixels, write
 
 PYDICOM = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -36,7 +37,7 @@ def no_shortcut(monkeypatch):
 
     def switch():
         monkeypatch.setattr(headers, "walk", refuse)
-        monkeypatch.setattr(values, "_plain_text", lambda raw: None)
+        monkeypatch.setattr(values, "plain_text", lambda raw: None)
 
     return switch
 
@@ -105,7 +106,7 @@ def test_a_walk_through_the_pixels_ends(tmp_path, monkeypatch):
         ds.add_new(0x00091000 + number, "LO", "x")
     path = write(ds, tmp_path / "a.dcm")
     assert read_header(path).text("Rows") == "8"
-    monkeypatch.setattr(elements, "MAX_ELEMENTS", 200)
+    monkeypatch.setattr(elements, "MAX_STEPS", 10)
     with pytest.raises(ScanError, match="too_large: the header has more elements than any scan's"):
         read_header(path)
 
@@ -117,3 +118,26 @@ def test_an_element_that_comes_twice_is_refused(tmp_path):
     path.write_bytes(raw[: at + 10] + raw[at : at + 10] + raw[at + 10 :])
     with pytest.raises(ScanError, match=r"malformed: element \(0028,0010\) comes twice"):
         read_header(path)
+
+
+def test_a_header_element_of_gigabytes_is_not_read(tmp_path, monkeypatch):
+    path = write(dicom(pixels()[0], (1, 2, 3)), tmp_path / "a.dcm")
+    raw = path.read_bytes()
+    at = raw.index(struct.pack("<HH2s", 0x0028, 0x0010, b"US"))
+    long = struct.pack("<HH2sHL", 0x0028, 0x0008, b"UT", 0, elements.MAX_VALUE + 2)  # NumberOfFrames
+    with path.open("wb") as file:
+        file.write(raw[:at] + long)
+        file.truncate(at + len(long) + elements.MAX_VALUE + 2)  # a hole: it takes no room
+        file.seek(0, 2)
+        file.write(raw[at:])
+    with pytest.raises(
+        ScanError, match="too_large: the header has an element of 67108866 bytes; at most 67108864 are read"
+    ):
+        read_header(path)
+    monkeypatch.setattr(headers, "walk", not_plain)
+    with pytest.raises(ScanError, match="too_large: the header has an element of 67108866 bytes"):
+        read_header(path)
+
+
+def not_plain(*_: object, **__: object) -> None:
+    raise NotPlain
