@@ -51,7 +51,8 @@ def build(survey: Survey, labels: Labels | None, section: CohortSection, rules: 
     Raises:
         UsageError: If labels and scans don't go together, or can't be split as asked.
     """
-    joined = join(labels, survey.scans, survey.rejections, survey.root) if labels else None
+    left_out = [one.scan for one in survey.not_selected]
+    joined = join(labels, survey.scans, survey.rejections, survey.root, left_out) if labels else None
     table, notices = _header_table(survey, joined, labels.columns if labels else ())
     task = None
     if labels and joined and len(table):

@@ -16,6 +16,12 @@ def patients(table: pd.DataFrame) -> "pd.Series[str]":
     return table["patient_id"].where(table["patient_id"] != "", "\0scan:" + table["scan_id"])
 
 
+def studies(table: pd.DataFrame) -> "pd.Series[str]":
+    """Which study of its patient each scan belongs to; a scan that names none is a study of its own."""
+    own = table["study_uid"].where(table["study_uid"] != "", table["accession_number"])
+    return patients(table) + "\0study:" + own.where(own != "", table["scan_id"])
+
+
 def together(table: pd.DataFrame, by_content: bool, group_by: str | None = None) -> "pd.Series[str]":
     """The group of each scan, named by its smallest scan_id: scans of one group never part.
 

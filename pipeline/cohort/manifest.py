@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.cohort.cache import forget_passing_refusals
 from pipeline.cohort.fingerprint import SCHEMA_VERSION, scans_sha256
 from pipeline.cohort.labels import SPLITS, quoted
-from pipeline.cohort.leakage import leaks, patients
+from pipeline.cohort.leakage import leaks, patients, studies
 from pipeline.cohort.task import Task, TaskKind, targets_of
 from pipeline.domain import UsageError
 from pipeline.files import read_json, read_table, sha256_of, write_json, write_table, write_text
@@ -88,6 +89,7 @@ def write_cohort(
     for file in OWN_FILES:
         if file not in tables:
             (folder / file).unlink(missing_ok=True)
+    forget_passing_refusals(folder)
     return proposed
 
 
@@ -157,9 +159,17 @@ def subgroups_of(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:
 
 def pseudonyms(cohort: Cohort) -> "pd.Series[str]":
     """A name for each scan's patient that says nothing without COHORT/.salt: HMAC-SHA256, 16 hex digits."""
-    key = salt(cohort.folder)
-    names = {who: hmac.digest(key, who.encode(), "sha256").hex()[:16] for who in patients(cohort.table).unique()}
-    return patients(cohort.table).map(names).astype(str).rename("patient")
+    return _pseudonymous(patients(cohort.table), cohort.folder).rename("patient")
+
+
+def study_pseudonyms(cohort: Cohort) -> "pd.Series[str]":
+    """A name for each scan's study, made like those of `pseudonyms`."""
+    return _pseudonymous(studies(cohort.table), cohort.folder).rename("study")
+
+
+def _pseudonymous(names: "pd.Series[str]", folder: Path) -> "pd.Series[str]":
+    key = salt(folder)
+    return names.map({name: hmac.digest(key, name.encode(), "sha256").hex()[:16] for name in names.unique()})
 
 
 def salt(folder: Path) -> bytes:

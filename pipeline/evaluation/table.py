@@ -6,7 +6,7 @@ lines and counts, never the values of identifiers: in a user's own table they ma
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,16 @@ NO_SUBGROUP = frozenset({
 NO_SPLIT = "(no split)"
 """Where rows go whose split is empty, while others have one (no label, no split): they are not evaluated."""
 PROBABILITY = "a probability from 0 to 1"
+LINE = "line"
+"""Name of an index that holds the lines of the file a table was read from; the header is line 1."""
 LISTED = 8
 """Lines named in one message; the rest are counted."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV file as text columns, empty cells as ""; comma or semicolon, UTF-8 with or without a byte-order mark.
+
+    The index holds the lines of the file (`LINE`), so that messages still name them when rows are left out.
 
     Raises:
         UsageError: If it can't be read, is not UTF-8, or holds no rows.
@@ -43,7 +47,7 @@ def read_table(path: Path) -> pd.DataFrame:
     header = text.partition("\n")[0]
     separator = ";" if ";" in header and "," not in header else ","
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row]
+        lines, rows = _records(text, separator)
     except csv.Error as error:
         raise UsageError(f"{path}: is no table ({error}); expected CSV with a header line") from None
     names = [name.strip() for name in rows[0]] if rows else []
@@ -54,7 +58,24 @@ def read_table(path: Path) -> pd.DataFrame:
     problems += [] if len(rows) > 1 else ["no rows under a header line"]
     if problems:
         raise UsageError(f"{path}: {'; '.join(problems)}")
-    return pd.DataFrame([[original_cell(cell.strip()) for cell in row] for row in rows[1:]], columns=names, dtype=str)
+    cells = [[original_cell(cell.strip()) for cell in row] for row in rows[1:]]
+    return pd.DataFrame(cells, columns=names, index=pd.Index(lines[1:], name=LINE), dtype=str)
+
+
+def _records(text: str, separator: str) -> tuple[list[int], list[list[str]]]:
+    """The lines on which records begin, and the records; blank lines are passed over.
+
+    Raises:
+        csv.Error: If quotes don't match.
+    """
+    lines, rows, begins = [], [], 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    for row in reader:
+        if row:
+            lines.append(begins)
+            rows.append(row)
+        begins = reader.line_num + 1
+    return lines, rows
 
 
 def read_tables(*paths: Path) -> list[pd.DataFrame]:
@@ -128,7 +149,7 @@ def selected(table: pd.DataFrame) -> pd.DataFrame:
     """
     if "status" not in table or "scan_id" not in table:
         return table
-    kept = table[table["status"] != "not_selected"].reset_index(drop=True)
+    kept = table[table["status"] != "not_selected"]
     nameless = (kept["scan_id"] == "") & (kept["status"] != "ok")
     return kept.assign(scan_id=kept["scan_id"].where(~nameless, "refused file " + kept.index.astype(str)))
 
@@ -151,7 +172,7 @@ def _identifiers(table: pd.DataFrame) -> list[str]:
     held_out = table[table["split"] != "train"]
     if empty := _lines(table["scan_id"] == ""):
         problems.append(f"scan_id: empty in {empty}")
-    if doubled := _lines(table.index.isin(held_out.index[held_out["scan_id"].duplicated(keep=False)])):
+    if doubled := _lines(held_out["scan_id"].duplicated(keep=False)):
         problems.append(f"scan_id: more than one row for the same scan in {doubled}; keep one row a scan")
     return problems
 
@@ -193,9 +214,9 @@ def _as_flags(column: pd.Series) -> pd.Series:
     return column.str.lower().map(words).astype(float)
 
 
-def _lines(wrong: pd.Series | Sequence[bool] | np.ndarray) -> str:
-    """The lines of the file in words, "" where there are none; the header is line 1."""
-    lines = np.flatnonzero(np.asarray(wrong)) + 2
+def _lines(wrong: pd.Series) -> str:
+    """The lines of the file in words, "" where there are none; of a table that was never a file, as if it were one."""
+    lines = wrong.index[wrong] + (0 if wrong.index.name == LINE else 2)
     if not len(lines):
         return ""
     more = f" and {len(lines) - LISTED} more" if len(lines) > LISTED else ""

@@ -1,6 +1,7 @@
+import pandas as pd
 import pytest
 
-from pipeline.cohort.leakage import copies_to_drop, duplicated, duplicates_table, leaks, patients, together
+from pipeline.cohort.leakage import copies_to_drop, duplicated, duplicates_table, leaks, patients, studies, together
 from tests.cohort.cases import table
 
 
@@ -8,6 +9,12 @@ def test_scans_of_one_patient_are_together_and_a_scan_without_patient_is_alone()
     rows = table([{"patient_id": "a"}, {"patient_id": "b"}, {"patient_id": "a"}, {}, {}])
     assert list(together(rows, by_content=True)) == ["s000", "s001", "s000", "s003", "s004"]
     assert patients(rows).nunique() == 4
+
+
+def test_a_study_is_one_of_its_patient_and_a_scan_without_study_is_one_of_its_own() -> None:
+    cells = [("a", "1.2", ""), ("a", "1.2", "n"), ("b", "1.2", ""), ("a", "", "n"), ("a", "", "n"), ("a", "", "")]
+    rows = table([{"patient_id": p, "study_uid": s, "accession_number": n} for p, s, n in cells])
+    assert list(pd.factorize(studies(rows))[0]) == [0, 0, 1, 2, 2, 3]
 
 
 def test_links_chain_through_an_identical_image_and_a_group_column() -> None:

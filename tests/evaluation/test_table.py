@@ -43,6 +43,15 @@ def test_doubled_scans_are_refused_without_naming_them() -> None:
     assert "Jane" not in str(caught.value)
 
 
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    lines = ["scan_id,status,y_nodule,p_nodule,comment", 'a,ok,1,0.5,"two', 'lines"', "", "b,not_selected,,,",
+             "c,ok,1,7,", "c,ok,1,0.5,"]  # fmt: skip
+    (tmp_path / "p.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UsageError, match=r"p_nodule: .* in line 6") as caught:
+        check_predictions(read_table(tmp_path / "p.csv"), "P")
+    assert "more than one row for the same scan in lines 6, 7" in str(caught.value)
+
+
 def test_every_problem_is_listed_at_once() -> None:
     wrong = changed("p_nodule", 0, "2")
     wrong.loc[1, "y_nodule"] = "maybe"
