@@ -18,7 +18,7 @@ from pipeline.files import original_cell
 NO_SUBGROUP = frozenset({
     "scan_id", "patient", "patient_id", "accession_number", "study", "study_uid", "series_uid", "path", "split", "fold",
     "status", "reason", "detail", "warnings", "uncertainty", "spread", "in_distribution", "model", "seconds",
-    "study_date", "content_sha256", "member",
+    "study_date", "content_sha256", "image", "image_hash", "near_identical", "member",
 })  # fmt: skip
 """Columns that identify or describe a row instead of grouping scans."""
 NO_SPLIT = "(no split)"
@@ -178,21 +178,31 @@ def _identifiers(table: pd.DataFrame) -> list[str]:
 
 
 def shared_patients(table: pd.DataFrame, allowed: bool) -> list[str]:
-    """Which splits share patients, in words, where that is allowed: test with any other, tune with train.
+    """Which splits share patients or images, in words, where that is allowed: test with any other, tune with train.
+
+    Images are compared where the table has a column `image` (runs do: near-identical ones share a name there) or
+    `content_sha256`.
 
     Raises:
-        UsageError: If patients are shared and that is not allowed.
+        UsageError: If any are shared and that is not allowed.
     """
-    patients = {str(split): set(rows["patient"]) for split, rows in table.groupby("split")}
-    pairs = [("test", other) for other in ("train", "tune", "oof")] + [("tune", "train")]
-    counts = [(a, b, len(patients.get(a, set()) & patients.get(b, set()))) for a, b in pairs]
-    shared = [f"{n} patient(s) are both in {a} and in {b}" for a, b, n in counts if n]
+    shared = _shared(table["patient"], table["split"], "patient(s)")
+    image = next((column for column in ("image", "content_sha256") if column in table), None)
+    shared += _shared(table[image], table["split"], "identical or near-identical image(s)") if image else []
     if shared and not allowed:
         lines = "\n".join(f"  {line}" for line in shared)
         raise UsageError(
-            f"the splits leak:\n{lines}\nSplit by patient, or add --allow-shared-patients for numbers that flatter."
+            f"the splits leak:\n{lines}\nSplit by patient and image (pipeline.prepare does), or add "
+            "--allow-shared-patients for numbers that flatter."
         )
     return [f"{line}: these numbers flatter" for line in shared]
+
+
+def _shared(names: pd.Series, splits: pd.Series, what: str) -> list[str]:
+    of = {str(split): set(part) for split, part in names[names != ""].groupby(splits)}
+    pairs = [("test", other) for other in ("train", "tune", "oof")] + [("tune", "train")]
+    counts = [(a, b, len(of.get(a, set()) & of.get(b, set()))) for a, b in pairs]
+    return [f"{n} {what} are both in {a} and in {b}" for a, b, n in counts if n]
 
 
 def number_problems(

@@ -52,6 +52,16 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
     assert "more than one row for the same scan in lines 6, 7" in str(caught.value)
 
 
+@pytest.mark.parametrize("column", ["image", "content_sha256"])
+def test_images_in_two_splits_are_a_leak(column: str) -> None:
+    rows = check_predictions(GOOD.assign(split=["train", "test", "test", "tune"], **{column: ["h", "h", "", ""]}), "P")
+    said = r"1 identical or near-identical image\(s\) are both in test and in train"
+    with pytest.raises(UsageError, match=said):
+        shared_patients(rows, allowed=False)
+    assert shared_patients(rows, allowed=True)[0].endswith("these numbers flatter")
+    assert shared_patients(rows.drop(columns=column), allowed=False) == []
+
+
 def test_every_problem_is_listed_at_once() -> None:
     wrong = changed("p_nodule", 0, "2")
     wrong.loc[1, "y_nodule"] = "maybe"
