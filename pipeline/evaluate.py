@@ -179,8 +179,9 @@ def labels_of_scans(
 
     found = survey(scans, rules=rules)
     read = read_labels(labels, sorted({finding.partition("=")[0] for finding in findings}))
-    joined = join_labels(read, found.scans, found.rejections, scans)
+    joined = join_labels(read, found.scans, found.rejections, scans, [one.scan for one in found.not_selected])
     table = joined.values.reset_index(names="scan_id")
+    table["study"] = [scan.study_uid or scan.accession_number or scan.scan_id for scan in found.scans]
     own = {"patient_id": "patient", "sex": "sex", "manufacturer": "manufacturer", "modality": "modality"}
     for attribute, column in own.items():
         says = pd.Series([str(getattr(scan, attribute)) for scan in found.scans], dtype=str)

@@ -73,7 +73,7 @@ class Evaluate:
     seed: int | None = None
     """Seed of the bootstrap. Default: the run's, else 0."""
     allow_shared_patients: bool = False
-    """Go on although the same patients are in the test split and in another one. The report says so."""
+    """Go on although the same patients or images are in the test split and in another one. The report says so."""
     language: Literal["en", "es", "pt", "it"] = "en"
     """Language of the report: English, Spanish, Portuguese or Italian."""
     pdf: bool = False

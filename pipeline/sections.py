@@ -31,8 +31,10 @@ class CohortSection(Section):
     seed: Seed = 0
     """Seed of the split."""
     duplicates: Literal["keep_together", "drop_from_train", "refuse", "auto"] = "auto"
-    """Identical images: keep them in one split, drop the train copies, or refuse. auto: keep_together for our own
-    split, drop_from_train for a split given in labels.csv."""
+    """Identical and near-identical images: keep them in one split, drop the train copies, or refuse. auto:
+    keep_together for our own split, drop_from_train for a split given in labels.csv."""
+    near_identical: Annotated[float, Field(gt=0.9, le=1)] = 0.99
+    """Images of different patients whose small copies correlate from here on are copies too; 1: only identical ones."""
     group_by: str | None = None
     """Column of labels.csv whose values are never split (site, household); patients are never split anyway."""
     hold_out: dict[str, list[str]] = {}

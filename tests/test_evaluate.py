@@ -74,7 +74,8 @@ def test_patients_can_be_judged_instead_of_scans(tmp_path: Path) -> None:
     text = (view / "report.html").read_text()
     assert "Each row is a patient: the mean of the probabilities of its scans." in text
     assert "The thresholds were chosen again on the tune split, by patient." in text
-    assert main([str(run), "--unit", "study"]) == 2
+    assert main([str(run), "--unit", "study"]) == 0
+    assert evaluation(run / "evaluation_by_study")["test"]["n_scans"] == 15
     crossed = table.assign(split="oof", fold=[str(k // 3 % 3) for k in range(90)])
     assert main([str(run_folder(tmp_path / "oof", crossed)), "--unit", "patient"]) == 0
     view = tmp_path / "oof" / "evaluation_by_patient"

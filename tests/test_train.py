@@ -98,9 +98,10 @@ def test_a_run_folder_holds_what_was_promised(cohort, tmp_path, capsys) -> None:
     assert len(pd.read_csv(run / "history.csv")) == 3
 
     table = pd.read_csv(run / "predictions.csv", dtype={"scan_id": str})
-    assert list(table.columns[:9]) == [
-        "scan_id", "patient", "split", "fold", "status", "reason", "detail", "y_bright", "p_bright",
+    assert list(table.columns[:11]) == [
+        "scan_id", "patient", "split", "fold", "status", "reason", "detail", "y_bright", "p_bright", "study", "image",
     ]  # fmt: skip
+    assert table["study"].nunique() == 48  # of files that name no study, each is one of its own
     assert len(table) == 48
     assert set(table["split"]) == {"train", "tune", "test"}
     assert "sex" in table.columns

@@ -10,7 +10,17 @@ import pandas as pd
 from pipeline.cohort.fingerprint import fingerprint
 from pipeline.cohort.join import Joined, join
 from pipeline.cohort.labels import MEASURED, Labels
-from pipeline.cohort.leakage import copies_to_drop, duplicated, duplicates_table, leaks, patients, together
+from pipeline.cohort.leakage import (
+    copies,
+    copies_to_drop,
+    duplicated,
+    duplicates_table,
+    images,
+    leaks,
+    patients,
+    together,
+)
+from pipeline.cohort.likeness import near_identical
 from pipeline.cohort.manifest import FOUND_COLUMNS, LAST_COLUMNS, subgroups_of
 from pipeline.cohort.reading import Measured
 from pipeline.cohort.split import check_classes, folds_of, split_of
@@ -51,7 +61,8 @@ def build(survey: Survey, labels: Labels | None, section: CohortSection, rules: 
     Raises:
         UsageError: If labels and scans don't go together, or can't be split as asked.
     """
-    joined = join(labels, survey.scans, survey.rejections, survey.root) if labels else None
+    left_out = [one.scan for one in survey.not_selected]
+    joined = join(labels, survey.scans, survey.rejections, survey.root, left_out) if labels else None
     table, notices = _header_table(survey, joined, labels.columns if labels else ())
     task = None
     if labels and joined and len(table):
@@ -60,6 +71,7 @@ def build(survey: Survey, labels: Labels | None, section: CohortSection, rules: 
         check_classes(memberships(table, task), patients(table))
     facts, refused = read(survey.scans)
     table = _with_facts(table, facts)
+    table["near_identical"], by_nature = near_identical(table, section.near_identical)
     if task and joined:
         table, split_notices = _split(table, task, joined, section)
         notices += split_notices
@@ -72,6 +84,7 @@ def build(survey: Survey, labels: Labels | None, section: CohortSection, rules: 
     given = joined is not None and _is_given(joined)
     numbers = fingerprint(table, facts, task, section, rules, survey.root, given)
     notices += _said_aloud(table, columns)
+    notices += [f"scans that look like many others, by nature rather than as copies: {by_nature}"] if by_nature else []
     return Built(table, task, [*survey.rejections, *refused], tables, numbers, notices)
 
 
@@ -144,6 +157,7 @@ def _with_facts(table: pd.DataFrame, facts: Mapping[str, Measured]) -> pd.DataFr
     table["spacing_mm"] = ["x".join(f"{value:.5g}" for value in f.spacing_mm) for f in read]
     table["orientation"] = [f.orientation for f in read]
     table["content_sha256"] = [f.content_sha256 for f in read]
+    table["image_hash"] = [f.image_hash for f in read]
     table["warnings"] = [";".join(f.warnings) for f in read]
     return table.astype(str)  # empty columns too
 
@@ -161,10 +175,10 @@ def _split(table: pd.DataFrame, task: Task, joined: Joined, section: CohortSecti
     used = table[labelled]
     members = memberships(used, task)
     check_classes(members, patients(used))
-    if mode == "refuse" and duplicated(used).any():
+    if mode == "refuse" and copies(used).any():
         raise UsageError(
-            f"cohort.duplicates is refuse, and {int(duplicated(used).sum())} labelled scans share their image with "
-            "another; remove the copies, or choose keep_together or drop_from_train"
+            f"cohort.duplicates is refuse, and {int(copies(used).sum())} labelled scans share their image with "
+            "another, to the voxel or nearly; remove the copies, or choose keep_together or drop_from_train"
         )
     if given:
         table = _warn(table, labelled & (table["split"] == ""), "no_split")
@@ -192,7 +206,7 @@ def _without_copies(table: pd.DataFrame, joined: Joined, mode: str) -> tuple[pd.
     drop = copies_to_drop(table)
     table = _warn(table, drop | torn, "duplicate_dropped")
     table.loc[drop, ["split", "fold"]] = ""
-    kept = table["content_sha256"][drop].nunique()
+    kept = images(table)[drop].nunique()
     notices = [f"images of tune or test that lie in an earlier split too: {kept}; copies left out there: {drop.sum()}"]
     notices = notices if kept else []
     if torn.any():
@@ -228,6 +242,7 @@ def _ordered(table: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     """scans.csv: its columns and rows in their order, identical images marked."""
     table = table.assign(**{column: "" for column in (*FOUND_COLUMNS, *LAST_COLUMNS) if column not in table})
     table = _warn(table, duplicated(table), "duplicate_image")
+    table = _warn(table, table["near_identical"] != "", "near_identical_image")
     first = [column for column in FOUND_COLUMNS if column not in labels]
     own = [str(column) for column in table if column not in (*first, *labels, *LAST_COLUMNS)]
     return table[[*first, *labels, *own, *LAST_COLUMNS]].sort_values(["path", "scan_id"]).reset_index(drop=True)
@@ -251,15 +266,20 @@ def _said_aloud(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:
     if nameless:
         notices.append(f"scans without patient_id: {nameless}; each counts as a patient of its own")
     if duplicated(table).any():
-        copies = table[duplicated(table)]
+        same = table[duplicated(table)]
         notices.append(
-            f"scans that share their image with another: {len(copies)}, "
-            f"different images among them: {copies['content_sha256'].nunique()} (duplicates.csv)"
+            f"scans that share their image with another: {len(same)}, "
+            f"different images among them: {same['content_sha256'].nunique()} (duplicates.csv)"
         )
         for label in labels:
-            known = copies[copies[label] != ""]
+            known = same[same[label] != ""]
             torn = int((known.groupby("content_sha256")[label].nunique() > 1).sum())
             notices += [f"identical images with different {label}: {torn}"] if torn else []
+    if near := int((table["near_identical"] != "").sum()):
+        notices.append(
+            f"scans whose image is nearly that of another patient: {near} (duplicates.csv); they count as copies, "
+            "cohort.near_identical 1 takes only identical ones for copies"
+        )
     fixed = {*FOUND_COLUMNS, *LAST_COLUMNS, *labels, *subgroups_of(table, labels)}
     others = [str(column) for column in table if column not in fixed]
     if labels and others:

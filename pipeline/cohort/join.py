@@ -33,13 +33,22 @@ class Joined:
     notices: tuple[str, ...]
 
 
-def join(labels: Labels, scans: Sequence[Scan], rejections: Sequence[Rejection], root: Path) -> Joined:
+def join(
+    labels: Labels, scans: Sequence[Scan], rejections: Sequence[Rejection], root: Path,
+    not_selected: Sequence[Scan] = (),
+) -> Joined:  # fmt: skip
     """Label rows joined to scans, with every mismatch reported.
+
+    Args:
+        labels: What `read_labels` gave.
+        scans, rejections: What is there to be labelled, and what was refused.
+        root: The folder that paths are relative to.
+        not_selected: Scans that the read rules leave out; a row that names only these is no mistake.
 
     Raises:
         UsageError: If nothing matches, labels conflict, or a further key contradicts the scan.
     """
-    index = _index(labels.key, scans, root)
+    index, left_out = _index(labels.key, scans, root), _index(labels.key, not_selected, root)
     hits: dict[int, list[int]] = {}
     unmatched: list[tuple[str, str, str, str, str, str]] = []
     refused = {p for r in rejections for f in r.files or (r.path,) for p in _with_parents(relative_path(f, root))}
@@ -51,6 +60,7 @@ def join(labels: Labels, scans: Sequence[Scan], rejections: Sequence[Rejection],
         if not found:
             known = key in refused_ids if labels.key == "scan_id" else key in refused
             reason = "no_key" if not key else "scan_rejected" if known else "no_scan"
+            reason = "not_selected" if key in left_out else reason
             unmatched.append(("label row", str(line), key, "", "", reason))
     if scans and not hits:
         raise UsageError(_nothing_matches(labels, scans))
@@ -184,6 +194,7 @@ def _counted(unmatched: pd.DataFrame) -> list[str]:
         "no_scan": "label rows that name no scan",
         "no_key": "label rows with an empty key",
         "scan_rejected": "label rows that name a refused scan",
+        "not_selected": "label rows that name only scans which the read rules did not select",
         "no_label_row": "scans that no label row names",
         "label_empty": "scans with an empty label",
     }

@@ -16,7 +16,8 @@ from pipeline.files import original_cell
 KEYS = ("path", "accession_number", "scan_id", "series_uid", "study_uid", "patient_id")
 """Columns that can name a scan; the first one present joins, the others are checked against the scan."""
 
-MEASURED = ("n_instances", "shape", "spacing_mm", "orientation", "content_sha256", "warnings")
+MEASURED = ("n_instances", "shape", "spacing_mm", "orientation", "content_sha256", "image_hash", "near_identical",
+            "warnings")  # fmt: skip
 """Columns that `prepare` computes itself; in labels.csv (an older scans.csv, say) they are passed over."""
 
 SPLITS = ("train", "tune", "test")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.cohort.cache import forget_passing_refusals
 from pipeline.cohort.fingerprint import SCHEMA_VERSION, scans_sha256
 from pipeline.cohort.labels import SPLITS, quoted
-from pipeline.cohort.leakage import leaks, patients
+from pipeline.cohort.leakage import images, leaks, patients, studies
 from pipeline.cohort.task import Task, TaskKind, targets_of
 from pipeline.domain import UsageError
 from pipeline.files import read_json, read_table, sha256_of, write_json, write_table, write_text
@@ -20,9 +21,11 @@ from pipeline.files import read_json, read_table, sha256_of, write_json, write_t
 FOUND_COLUMNS = (
     "scan_id", "patient_id", "accession_number", "study_uid", "series_uid", "modality", "path", "n_instances", "shape",
     "spacing_mm", "orientation", "study_date", "manufacturer", "model_name", "sex", "age", "content_sha256",
+    "image_hash", "near_identical",
 )  # fmt: skip
 """Columns of scans.csv before the labels. `shape` ("512x512x30") and `spacing_mm` ("0.7x0.7x2.5") run along i, j, k
-(Right, Anterior, Superior); `age` is in years; after the labels come the user's own columns and `LAST_COLUMNS`."""
+(Right, Anterior, Superior); `age` is in years; scans of different patients that look alike share a
+`near_identical`; after the labels come the user's own columns and `LAST_COLUMNS`."""
 
 LAST_COLUMNS = ("split", "fold", "warnings")
 """`split` and `fold` are empty where a scan is not used; `warnings` holds codes, separated by semicolons."""
@@ -88,6 +91,7 @@ def write_cohort(
     for file in OWN_FILES:
         if file not in tables:
             (folder / file).unlink(missing_ok=True)
+    forget_passing_refusals(folder)
     return proposed
 
 
@@ -116,6 +120,7 @@ def read_cohort(folder: Path) -> Cohort:
         table = read_table(folder / "scans.csv")
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / 'scans.csv'}: can't be read ({type(error).__name__}); run prepare again") from None
+    table = table.assign(**{column: "" for column in ("image_hash", "near_identical") if column not in table})
     found = written.get("task")
     if not isinstance(found, dict):
         raise UsageError(f"{folder}: was prepared without labels; run prepare with --labels and --label")
@@ -157,9 +162,22 @@ def subgroups_of(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:
 
 def pseudonyms(cohort: Cohort) -> "pd.Series[str]":
     """A name for each scan's patient that says nothing without COHORT/.salt: HMAC-SHA256, 16 hex digits."""
-    key = salt(cohort.folder)
-    names = {who: hmac.digest(key, who.encode(), "sha256").hex()[:16] for who in patients(cohort.table).unique()}
-    return patients(cohort.table).map(names).astype(str).rename("patient")
+    return _pseudonymous(patients(cohort.table), cohort.folder).rename("patient")
+
+
+def study_pseudonyms(cohort: Cohort) -> "pd.Series[str]":
+    """A name for each scan's study, made like those of `pseudonyms`."""
+    return _pseudonymous(studies(cohort.table), cohort.folder).rename("study")
+
+
+def image_pseudonyms(cohort: Cohort) -> "pd.Series[str]":
+    """A name for each scan's image, made like those of `pseudonyms`; (near-)identical images share it."""
+    return _pseudonymous("\0image:" + images(cohort.table), cohort.folder).rename("image")
+
+
+def _pseudonymous(names: "pd.Series[str]", folder: Path) -> "pd.Series[str]":
+    key = salt(folder)
+    return names.map({name: hmac.digest(key, name.encode(), "sha256").hex()[:16] for name in names.unique()})
 
 
 def salt(folder: Path) -> bytes:

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cohort.likeness import image_hash
 from pipeline.console import Report
 from pipeline.domain import ReadRules, Rejection, Scan, ScanError, Volume, Voxels
 from pipeline.scans.find import read_volume
@@ -36,6 +37,7 @@ class Measured:
     orientation: str
     unit: str
     content_sha256: str
+    image_hash: str
     warnings: tuple[str, ...]
     sample: NDArray[np.float32] = field(repr=False)
 
@@ -57,7 +59,7 @@ def measured(scan: Scan, volume: Volume) -> Measured:
     """The facts of one volume that tables and fingerprint hold."""
     return Measured(
         scan.scan_id, volume.shape, volume.spacing_mm, volume.orientation, volume.unit,
-        content_sha256(volume.voxels), volume.warnings, spread_sample(volume.voxels),
+        content_sha256(volume.voxels), image_hash(volume.voxels), volume.warnings, spread_sample(volume.voxels),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ lines and counts, never the values of identifiers: in a user's own table they ma
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +18,22 @@ from pipeline.files import original_cell
 NO_SUBGROUP = frozenset({
     "scan_id", "patient", "patient_id", "accession_number", "study", "study_uid", "series_uid", "path", "split", "fold",
     "status", "reason", "detail", "warnings", "uncertainty", "spread", "in_distribution", "model", "seconds",
-    "study_date", "content_sha256", "member",
+    "study_date", "content_sha256", "image", "image_hash", "near_identical", "member",
 })  # fmt: skip
 """Columns that identify or describe a row instead of grouping scans."""
 NO_SPLIT = "(no split)"
 """Where rows go whose split is empty, while others have one (no label, no split): they are not evaluated."""
 PROBABILITY = "a probability from 0 to 1"
+LINE = "line"
+"""Name of an index that holds the lines of the file a table was read from; the header is line 1."""
 LISTED = 8
 """Lines named in one message; the rest are counted."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV file as text columns, empty cells as ""; comma or semicolon, UTF-8 with or without a byte-order mark.
+
+    The index holds the lines of the file (`LINE`), so that messages still name them when rows are left out.
 
     Raises:
         UsageError: If it can't be read, is not UTF-8, or holds no rows.
@@ -43,7 +47,7 @@ def read_table(path: Path) -> pd.DataFrame:
     header = text.partition("\n")[0]
     separator = ";" if ";" in header and "," not in header else ","
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True) if row]
+        lines, rows = _records(text, separator)
     except csv.Error as error:
         raise UsageError(f"{path}: is no table ({error}); expected CSV with a header line") from None
     names = [name.strip() for name in rows[0]] if rows else []
@@ -54,7 +58,24 @@ def read_table(path: Path) -> pd.DataFrame:
     problems += [] if len(rows) > 1 else ["no rows under a header line"]
     if problems:
         raise UsageError(f"{path}: {'; '.join(problems)}")
-    return pd.DataFrame([[original_cell(cell.strip()) for cell in row] for row in rows[1:]], columns=names, dtype=str)
+    cells = [[original_cell(cell.strip()) for cell in row] for row in rows[1:]]
+    return pd.DataFrame(cells, columns=names, index=pd.Index(lines[1:], name=LINE), dtype=str)
+
+
+def _records(text: str, separator: str) -> tuple[list[int], list[list[str]]]:
+    """The lines on which records begin, and the records; blank lines are passed over.
+
+    Raises:
+        csv.Error: If quotes don't match.
+    """
+    lines, rows, begins = [], [], 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    for row in reader:
+        if row:
+            lines.append(begins)
+            rows.append(row)
+        begins = reader.line_num + 1
+    return lines, rows
 
 
 def read_tables(*paths: Path) -> list[pd.DataFrame]:
@@ -128,7 +149,7 @@ def selected(table: pd.DataFrame) -> pd.DataFrame:
     """
     if "status" not in table or "scan_id" not in table:
         return table
-    kept = table[table["status"] != "not_selected"].reset_index(drop=True)
+    kept = table[table["status"] != "not_selected"]
     nameless = (kept["scan_id"] == "") & (kept["status"] != "ok")
     return kept.assign(scan_id=kept["scan_id"].where(~nameless, "refused file " + kept.index.astype(str)))
 
@@ -151,27 +172,37 @@ def _identifiers(table: pd.DataFrame) -> list[str]:
     held_out = table[table["split"] != "train"]
     if empty := _lines(table["scan_id"] == ""):
         problems.append(f"scan_id: empty in {empty}")
-    if doubled := _lines(table.index.isin(held_out.index[held_out["scan_id"].duplicated(keep=False)])):
+    if doubled := _lines(held_out["scan_id"].duplicated(keep=False)):
         problems.append(f"scan_id: more than one row for the same scan in {doubled}; keep one row a scan")
     return problems
 
 
 def shared_patients(table: pd.DataFrame, allowed: bool) -> list[str]:
-    """Which splits share patients, in words, where that is allowed: test with any other, tune with train.
+    """Which splits share patients or images, in words, where that is allowed: test with any other, tune with train.
+
+    Images are compared where the table has a column `image` (runs do: near-identical ones share a name there) or
+    `content_sha256`.
 
     Raises:
-        UsageError: If patients are shared and that is not allowed.
+        UsageError: If any are shared and that is not allowed.
     """
-    patients = {str(split): set(rows["patient"]) for split, rows in table.groupby("split")}
-    pairs = [("test", other) for other in ("train", "tune", "oof")] + [("tune", "train")]
-    counts = [(a, b, len(patients.get(a, set()) & patients.get(b, set()))) for a, b in pairs]
-    shared = [f"{n} patient(s) are both in {a} and in {b}" for a, b, n in counts if n]
+    shared = _shared(table["patient"], table["split"], "patient(s)")
+    image = next((column for column in ("image", "content_sha256") if column in table), None)
+    shared += _shared(table[image], table["split"], "identical or near-identical image(s)") if image else []
     if shared and not allowed:
         lines = "\n".join(f"  {line}" for line in shared)
         raise UsageError(
-            f"the splits leak:\n{lines}\nSplit by patient, or add --allow-shared-patients for numbers that flatter."
+            f"the splits leak:\n{lines}\nSplit by patient and image (pipeline.prepare does), or add "
+            "--allow-shared-patients for numbers that flatter."
         )
     return [f"{line}: these numbers flatter" for line in shared]
+
+
+def _shared(names: pd.Series, splits: pd.Series, what: str) -> list[str]:
+    of = {str(split): set(part) for split, part in names[names != ""].groupby(splits)}
+    pairs = [("test", other) for other in ("train", "tune", "oof")] + [("tune", "train")]
+    counts = [(a, b, len(of.get(a, set()) & of.get(b, set()))) for a, b in pairs]
+    return [f"{n} {what} are both in {a} and in {b}" for a, b, n in counts if n]
 
 
 def number_problems(
@@ -193,9 +224,9 @@ def _as_flags(column: pd.Series) -> pd.Series:
     return column.str.lower().map(words).astype(float)
 
 
-def _lines(wrong: pd.Series | Sequence[bool] | np.ndarray) -> str:
-    """The lines of the file in words, "" where there are none; the header is line 1."""
-    lines = np.flatnonzero(np.asarray(wrong)) + 2
+def _lines(wrong: pd.Series) -> str:
+    """The lines of the file in words, "" where there are none; of a table that was never a file, as if it were one."""
+    lines = wrong.index[wrong] + (0 if wrong.index.name == LINE else 2)
     if not len(lines):
         return ""
     more = f" and {len(lines) - LISTED} more" if len(lines) > LISTED else ""

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pipeline import __version__
+from pipeline.cohort.cache import FINISHED
 from pipeline.config import Config
 from pipeline.console import Report
 from pipeline.domain import ReadRules, Scan, ScanError
@@ -60,7 +61,7 @@ def cache_inputs(
     key = json.dumps([__version__, list(hashes), [s.scan_id for s in scans], asdict(read),
                       rules.model_dump(mode="json"), config.model.channels])  # fmt: skip
     home = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
-    arrays, finished = home / "inputs.npy", home / "done.json"
+    arrays, finished = home / "inputs.npy", home / FINISHED
     if rank() > 0:
         wait_for(finished, "the inputs")
     if finished.is_file() and arrays.is_file():

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pipeline.cohort.manifest import Cohort, pseudonyms, subgroup_columns
+from pipeline.cohort.manifest import Cohort, image_pseudonyms, pseudonyms, study_pseudonyms, subgroup_columns
 from pipeline.domain import OperatingPoint
 from pipeline.evaluation.calibration import Calibration, Method, Task, fit_calibration, uncalibrated
 from pipeline.evaluation.operating_point import choose
@@ -119,5 +119,7 @@ def predictions_table(
     })  # fmt: skip
     labels = pd.DataFrame(y, columns=[f"y_{f}" for f in cohort.findings]).astype("Int64")
     probabilities = pd.DataFrame(p, columns=[f"p_{f}" for f in cohort.findings])
-    subgroups = cohort.table[subgroup_columns(cohort)].reset_index(drop=True)
-    return pd.concat([own.reset_index(drop=True), labels, probabilities, subgroups], axis=1)
+    links = pd.concat([study_pseudonyms(cohort), image_pseudonyms(cohort)], axis=1).reset_index(drop=True)
+    fixed = pd.concat([own.reset_index(drop=True), labels, probabilities, links], axis=1)
+    subgroups = [column for column in subgroup_columns(cohort) if column not in fixed]
+    return pd.concat([fixed, cohort.table[subgroups].reset_index(drop=True)], axis=1)

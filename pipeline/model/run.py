@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from pipeline.cohort.cache import CACHE
 from pipeline.cohort.leakage import patients
 from pipeline.cohort.manifest import Cohort, read_cohort, targets
 from pipeline.config import Config, load_config, save_config
@@ -166,7 +167,7 @@ def _inputs(config: Config, cohort: Cohort, read: ReadRules) -> Inputs:
         )
     with progress("Reading scans") as report:
         hashes = list(cohort.table["content_sha256"].fillna("").astype(str))
-        inputs = cache_inputs([known[i] for i in ids], hashes, config, read, cohort.folder / "cache", report)
+        inputs = cache_inputs([known[i] for i in ids], hashes, config, read, cohort.folder / CACHE, report)
     left_out = {
         row: Refusal(unchosen[i].reason.value, unchosen[i].detail, "not_selected")
         for row, i in enumerate(ids)

@@ -12,7 +12,7 @@ from pipeline.results.table_one import Columns, Row, categories, numeric, share
 SPLITS = ("train", "tune", "test")
 
 MOST_GROUPS = 40
-"""Groups of identical images that the page shows; duplicates.csv has them all."""
+"""Groups of (near-)identical images that the page shows; duplicates.csv has them all."""
 
 LEFT_OUT = {
     "no_label": "without a label",

@@ -26,7 +26,7 @@ def survey(scans: Sequence[Scan], rejections: Sequence[Rejection] = ()) -> Surve
 
 def measured(scan_id: str, content: str = "") -> Measured:
     sha = hashlib.sha256((content or scan_id).encode()).hexdigest()
-    return Measured(scan_id, (4, 5, 6), (0.7, 0.7, 2.5), "LPS", "HU", sha, (), np.arange(4, dtype=np.float32))
+    return Measured(scan_id, (4, 5, 6), (0.7, 0.7, 2.5), "LPS", "HU", sha, "", (), np.arange(4, dtype=np.float32))
 
 
 def table(rows: Sequence[dict[str, str]], labels: Sequence[str] = ("label",)) -> pd.DataFrame:

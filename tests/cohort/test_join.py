@@ -17,8 +17,14 @@ SCANS = [
 ]  # fmt: skip
 
 
-def joined(tmp_path: Path, text: str, scans: list[Scan] = SCANS, rejections: list[Rejection] | None = None) -> Joined:
-    return join(read_labels(write(tmp_path / "l.csv", text)), scans, rejections or [], ROOT)
+def joined(
+    tmp_path: Path,
+    text: str,
+    scans: list[Scan] = SCANS,
+    rejections: list[Rejection] | None = None,
+    left_out: list[Scan] | None = None,
+) -> Joined:
+    return join(read_labels(write(tmp_path / "l.csv", text)), scans, rejections or [], ROOT, left_out or [])
 
 
 @pytest.mark.parametrize(
@@ -51,6 +57,13 @@ def test_everything_that_does_not_fit_is_listed_and_counted(tmp_path: Path) -> N
     ]
     assert len(found.notices) == 5
     assert "label rows that name no scan: 1 (unmatched.csv)" in found.notices
+
+
+@pytest.mark.parametrize("text", ["path,label\nb.png,1\na/thick,1\n", "scan_id,label\nid-b.png,1\nid-a/thick,0\n"])
+def test_rows_of_scans_that_were_not_selected_are_no_mistake(tmp_path: Path, text: str) -> None:
+    found = joined(tmp_path, text, left_out=[scan("a/thick", "p1", study_uid="st1")])
+    assert list(found.unmatched["reason"]) == ["not_selected", "no_label_row", "no_label_row"]
+    assert "label rows that name only scans which the read rules did not select: 1 (unmatched.csv)" in found.notices
 
 
 def test_rows_that_agree_count_once(tmp_path: Path) -> None:

@@ -1,6 +1,17 @@
+import pandas as pd
 import pytest
 
-from pipeline.cohort.leakage import copies_to_drop, duplicated, duplicates_table, leaks, patients, together
+from pipeline.cohort.leakage import (
+    copies,
+    copies_to_drop,
+    duplicated,
+    duplicates_table,
+    images,
+    leaks,
+    patients,
+    studies,
+    together,
+)
 from tests.cohort.cases import table
 
 
@@ -8,6 +19,12 @@ def test_scans_of_one_patient_are_together_and_a_scan_without_patient_is_alone()
     rows = table([{"patient_id": "a"}, {"patient_id": "b"}, {"patient_id": "a"}, {}, {}])
     assert list(together(rows, by_content=True)) == ["s000", "s001", "s000", "s003", "s004"]
     assert patients(rows).nunique() == 4
+
+
+def test_a_study_is_one_of_its_patient_and_a_scan_without_study_is_one_of_its_own() -> None:
+    cells = [("a", "1.2", ""), ("a", "1.2", "n"), ("b", "1.2", ""), ("a", "", "n"), ("a", "", "n"), ("a", "", "")]
+    rows = table([{"patient_id": p, "study_uid": s, "accession_number": n} for p, s, n in cells])
+    assert list(pd.factorize(studies(rows))[0]) == [0, 0, 1, 2, 2, 3]
 
 
 def test_links_chain_through_an_identical_image_and_a_group_column() -> None:
@@ -55,6 +72,7 @@ def test_only_the_most_held_out_copies_stay(splits: list[str], dropped: list[boo
     [
         ("patient_id", ["a", "a"], ["1 patients are in more than one split"]),
         ("content_sha256", ["h", "h"], ["1 identical images are in more than one split"]),
+        ("near_identical", ["s000", "s000"], ["1 near-identical images are in more than one split"]),
         ("study_uid", ["1.2", "1.2"], ["1 studies without patient_id are in more than one split"]),
         ("site", ["X", "X"], ["1 values of site are in more than one split"]),
         ("patient_id", ["a", "b"], []),
@@ -72,6 +90,16 @@ def test_leaks_between_folds_are_told_and_unused_scans_do_not_count() -> None:
     rows = table([{"patient_id": "a", "split": "train", "fold": f} for f in "01"])
     assert leaks(rows) == ["1 patients are in more than one fold"]
     assert leaks(rows.assign(split="")) == []
+
+
+def test_near_identical_images_are_one_image() -> None:
+    cells = [("h", "", "test"), ("h", "s001", "train"), ("g", "s001", "train"), ("f", "", "train")]
+    rows = table([{"content_sha256": c, "near_identical": n, "split": s} for c, n, s in cells])
+    assert list(images(rows)) == ["s000", "s000", "s000", "s003"]
+    assert list(together(rows, by_content=True)) == list(images(rows))
+    assert list(copies_to_drop(rows)) == [False, True, True, False]
+    assert list(copies(rows)) == [True, True, True, False]
+    assert list(duplicates_table(rows, [])["identical"]) == ["yes", "yes", ""]
 
 
 def test_duplicates_are_listed_by_group() -> None:

@@ -25,6 +25,7 @@ def predictions(n: int = 90, seed: int = 0, gain: float = 1.5, findings: tuple[s
         p = 1 / (1 + np.exp(-gain * (2 * y - 1) - rng.normal(size=n)))
         table[f"y_{finding}"], table[f"p_{finding}"] = y, [f"{value:.6f}" for value in p]
         table.loc[n - 1, f"p_{finding}"] = ""
+    table["study"] = [f"{k // 2 + 11:016x}" for k in range(n)]
     table["sex"] = labels.choice(["F", "M"], n)
     return table
 

@@ -43,6 +43,25 @@ def test_doubled_scans_are_refused_without_naming_them() -> None:
     assert "Jane" not in str(caught.value)
 
 
+def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    lines = ["scan_id,status,y_nodule,p_nodule,comment", 'a,ok,1,0.5,"two', 'lines"', "", "b,not_selected,,,",
+             "c,ok,1,7,", "c,ok,1,0.5,"]  # fmt: skip
+    (tmp_path / "p.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UsageError, match=r"p_nodule: .* in line 6") as caught:
+        check_predictions(read_table(tmp_path / "p.csv"), "P")
+    assert "more than one row for the same scan in lines 6, 7" in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["image", "content_sha256"])
+def test_images_in_two_splits_are_a_leak(column: str) -> None:
+    rows = check_predictions(GOOD.assign(split=["train", "test", "test", "tune"], **{column: ["h", "h", "", ""]}), "P")
+    said = r"1 identical or near-identical image\(s\) are both in test and in train"
+    with pytest.raises(UsageError, match=said):
+        shared_patients(rows, allowed=False)
+    assert shared_patients(rows, allowed=True)[0].endswith("these numbers flatter")
+    assert shared_patients(rows.drop(columns=column), allowed=False) == []
+
+
 def test_every_problem_is_listed_at_once() -> None:
     wrong = changed("p_nodule", 0, "2")
     wrong.loc[1, "y_nodule"] = "maybe"
