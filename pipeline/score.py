@@ -1,18 +1,14 @@
 """Score a folder of scans with a trained model: `python -m pipeline.score MODEL SCANS --out OUT`."""
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stderr, stdout
-
-if TYPE_CHECKING:
-    from pipeline.scoring.local import Summary
 
 DEMO = "python -m pipeline.score runs/demo/run/model data/demo/scans --out runs/demo/scores"
 
@@ -51,33 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    from pipeline.scoring.local import score  # torch is loaded here, not in the processes that read scans
+    from pipeline.scoring.folder import Request, score  # torch is loaded here, not in the processes that read scans
+    from pipeline.scoring.summary import in_words
 
-    summary = score(
-        options.model, options.scans, options.out, options.workers, options.include_ids, options.saliency
-    )  # fmt: skip
-    _tell(summary, options)
-    return DONE if summary.complete else WITH_REJECTIONS
-
-
-def _tell(summary: "Summary", options: Options) -> None:
-    stdout.print(f"found: {summary.found}", markup=False)
-    rate = summary.read_now / max(summary.seconds, 1e-9)
-    speed = f"in {summary.seconds:.1f} s, {rate:.1f} scans/s" if summary.read_now else "nothing new"
-    stdout.print(f"{summary.statuses.total()} scans found, {summary.read_now} read now ({speed})", markup=False)
-    for status, count in sorted(summary.statuses.items()):
-        why = _listed(summary.reasons.get(status, Counter()))
-        stdout.print(f"  {status:<12}{count:>7}  {why}".rstrip(), markup=False)
-    if summary.skipped:
-        stdout.print(f"  {summary.skipped} other files are no scans", markup=False)
-    if not summary.statuses["ok"]:
-        stdout.print("nothing usable was found; the reasons are in the table", markup=False)
-    stdout.print(f"written: {summary.predictions} (and .parquet)", markup=False)
+    kinds = ("saliency",) if options.saliency else ()
+    summary = score(Request(options.model, options.scans, options.out, options.workers, options.include_ids, kinds))
+    for line in in_words(summary):
+        stdout.print(line, markup=False)
+    stdout.print(f"written: {summary.predictions} (and .parquet), summary.json", markup=False)
+    if summary.units:
+        stdout.print(f"written: {summary.units}", markup=False)
     stdout.print(f"next: python -m app --model {options.model} --scans {options.scans}", markup=False)
-
-
-def _listed(reasons: Counter[str]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    return DONE if summary.complete else WITH_REJECTIONS
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import score
 from pipeline.console import DISK_FULL, DONE, WITH_REJECTIONS, WRONG_USE
-from pipeline.scoring import local
+from pipeline.scoring import folder, local
 from tests.scoring.scenes import CANARY, run_here, save_folder, save_nifti, save_tiny_model
 
 
@@ -106,7 +106,7 @@ def timeless(out: Path) -> str:
 
 def test_killed_twice_it_ends_with_the_table_of_one_run(model: Path, tmp_path: Path) -> None:
     save_folder(tmp_path / "in", good=24)
-    local.score(model, tmp_path / "in", tmp_path / "whole")
+    folder.score(folder.Request(model, tmp_path / "in", tmp_path / "whole"))
     journal = tmp_path / "out" / "journal.jsonl"
     for rows in (2, 12):
         run = start(model, tmp_path / "in", tmp_path / "out")
@@ -164,6 +164,6 @@ def test_an_archive_gives_the_rows_of_its_folder(model: Path, tmp_path: Path) ->
     assert list(within.index) == [f"site.zip/{path}" for path in alone.index]
     assert within["p_nodule"].tolist() == pytest.approx(alone["p_nodule"].tolist(), nan_ok=True)
     assert within["scan_id"]["site.zip/series"] == alone["scan_id"]["series"]
-    assert local.score(model, tmp_path / "zips", tmp_path / "three").read_now == 0
+    assert folder.score(folder.Request(model, tmp_path / "zips", tmp_path / "three")).read_now == 0
     os.utime(tmp_path / "zips" / "site.zip")  # it may hold other scans now
-    assert local.score(model, tmp_path / "zips", tmp_path / "three").read_now == 6
+    assert folder.score(folder.Request(model, tmp_path / "zips", tmp_path / "three")).read_now == 6
