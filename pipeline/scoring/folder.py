@@ -21,6 +21,7 @@ from pipeline.model.reference import read_reference
 from pipeline.scans.archives import stamped
 from pipeline.scans.find import Survey, survey
 from pipeline.scans.isolated import TIME_LIMIT_S
+from pipeline.scans.look import LookAtAll, look_at_all
 from pipeline.scans.summary import summary_of
 from pipeline.scoring.drift import drift
 from pipeline.scoring.journal import Journal, Row
@@ -82,10 +83,10 @@ def checked_model(request: Request) -> Model:
     return load_model(request.model)
 
 
-def find(request: Request, model: Model) -> Survey:
+def find(request: Request, model: Model, look: LookAtAll = look_at_all) -> Survey:
     """What lies in the folder now."""
     with progress("Finding scans") as report:
-        return survey(request.scans, report, model.read_rules)
+        return survey(request.scans, report, model.read_rules, look=look)
 
 
 def open_journal(request: Request, model: Model) -> Journal:
