@@ -151,14 +151,14 @@ def evaluate_predictions(options: Evaluate) -> int:
 
 def evaluate_model(options: Evaluate) -> int:
     """Score a folder with a model and judge it there at its frozen operating points."""
-    from pipeline.scoring.local import score  # torch is loaded only where a network runs
+    from pipeline.scoring.folder import Request, score  # torch is loaded only where a network runs
 
     model, scans, out = required(options.model), required(options.scans), required(options.out)
     settings, points = read_frozen(model)
     findings = [str(finding) for finding in settings["findings"]]
     rules = TypeAdapter(ReadRules).validate_python(settings["read"])
     labels, told = labels_of_scans(scans, required(options.labels), findings, rules)
-    summary = score(model, scans, out / "scores", options.workers)
+    summary = score(Request(model, scans, out / "scores", options.workers))
     joined = join(read_table(summary.predictions), labels)
     table = check_predictions(joined.table, "the scores")
     section, intended = section_of(options, EvaluateSection()), str(settings.get("intended_use", ""))

@@ -1,10 +1,11 @@
 """Score a folder of scans with a trained model: `python -m pipeline.score MODEL SCANS --out OUT`."""
 
+import signal
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -12,7 +13,8 @@ import tyro
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stderr, stdout
 
 if TYPE_CHECKING:
-    from pipeline.scoring.local import Summary
+    from pipeline.scoring.folder import Request
+    from pipeline.scoring.summary import Summary
 
 DEMO = "python -m pipeline.score runs/demo/run/model data/demo/scans --out runs/demo/scores"
 
@@ -38,6 +40,10 @@ class Options:
     """Add patient_id, accession_number, study_uid and series_uid to the table."""
     saliency: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write a Grad-CAM map for each scan and finding to OUT/saliency, as NIfTI in the scan's own space (slower)."""
+    watch: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on when all is scored, and take the scans that come, until Ctrl-C or SIGTERM."""
+    settle_seconds: float = 10.0
+    """With --watch: a scan is taken when its files have not changed for so long."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,33 +57,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    from pipeline.scoring.local import score  # torch is loaded here, not in the processes that read scans
+    from pipeline.scoring.folder import Request, score  # torch is loaded here, not in the processes that read scans
 
-    summary = score(
-        options.model, options.scans, options.out, options.workers, options.include_ids, options.saliency
-    )  # fmt: skip
+    kinds = ("saliency",) if options.saliency else ()
+    request = Request(options.model, options.scans, options.out, options.workers, options.include_ids, kinds)
+    summary = _watched(request, options) if options.watch else score(request)
     _tell(summary, options)
     return DONE if summary.complete else WITH_REJECTIONS
 
 
+def _watched(request: "Request", options: Options) -> "Summary":
+    """What there was when Ctrl-C or SIGTERM ended it; a second one ends it at once."""
+    from pipeline.scoring.watch import watch
+
+    stop = Event()
+
+    def end(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+    def tell(summary: "Summary") -> None:
+        stdout.print(f"{summary.read_now} scans read, {summary.statuses.total()} rows in the table", markup=False)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    stdout.print(f"watching {options.scans}; Ctrl-C or SIGTERM ends it with the tables written", markup=False)
+    return watch(request, stop, tell, options.settle_seconds)
+
+
 def _tell(summary: "Summary", options: Options) -> None:
-    stdout.print(f"found: {summary.found}", markup=False)
-    rate = summary.read_now / max(summary.seconds, 1e-9)
-    speed = f"in {summary.seconds:.1f} s, {rate:.1f} scans/s" if summary.read_now else "nothing new"
-    stdout.print(f"{summary.statuses.total()} scans found, {summary.read_now} read now ({speed})", markup=False)
-    for status, count in sorted(summary.statuses.items()):
-        why = _listed(summary.reasons.get(status, Counter()))
-        stdout.print(f"  {status:<12}{count:>7}  {why}".rstrip(), markup=False)
-    if summary.skipped:
-        stdout.print(f"  {summary.skipped} other files are no scans", markup=False)
-    if not summary.statuses["ok"]:
-        stdout.print("nothing usable was found; the reasons are in the table", markup=False)
-    stdout.print(f"written: {summary.predictions} (and .parquet)", markup=False)
+    from pipeline.scoring.summary import in_words
+
+    for line in in_words(summary):
+        stdout.print(line, markup=False)
+    stdout.print(f"written: {summary.predictions} (and .parquet), summary.json", markup=False)
+    if summary.units:
+        stdout.print(f"written: {summary.units}", markup=False)
     stdout.print(f"next: python -m app --model {options.model} --scans {options.scans}", markup=False)
-
-
-def _listed(reasons: Counter[str]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
 
 
 if __name__ == "__main__":

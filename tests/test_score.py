@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import score
 from pipeline.console import DISK_FULL, DONE, WITH_REJECTIONS, WRONG_USE
-from pipeline.scoring import local
+from pipeline.scoring import folder, local
 from tests.scoring.scenes import CANARY, run_here, save_folder, save_nifti, save_tiny_model
 
 
@@ -67,7 +67,7 @@ def test_wrong_use_is_told_and_gives_2(model: Path, tmp_path: Path, capsys: pyte
     assert score.main(words(changed, model, "--out", tmp_path / "out")) == WRONG_USE
     assert "checksum" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        score.main(words(model, tmp_path, "--out", tmp_path / "out", "--watch"))
+        score.main(words(model, tmp_path, "--out", tmp_path / "out", "--wach"))
 
 
 @pytest.mark.usefixtures("here")
@@ -86,8 +86,8 @@ def test_a_full_disk_gives_4(
     assert score.main(words(model, tmp_path / "in", "--out", tmp_path / "out")) == DONE
 
 
-def start(model: Path, scans: Path, out: Path, start_new_session: bool = False) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pipeline.score", *words(model, scans, "--out", out)]
+def start(model: Path, scans: Path, out: Path, *options: str, start_new_session: bool = False) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "pipeline.score", *words(model, scans, "--out", out), *options]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -106,7 +106,7 @@ def timeless(out: Path) -> str:
 
 def test_killed_twice_it_ends_with_the_table_of_one_run(model: Path, tmp_path: Path) -> None:
     save_folder(tmp_path / "in", good=24)
-    local.score(model, tmp_path / "in", tmp_path / "whole")
+    folder.score(folder.Request(model, tmp_path / "in", tmp_path / "whole"))
     journal = tmp_path / "out" / "journal.jsonl"
     for rows in (2, 12):
         run = start(model, tmp_path / "in", tmp_path / "out")
@@ -152,6 +152,26 @@ def test_ctrl_c_ends_it_in_words_and_leaves_no_process(model: Path, tmp_path: Pa
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_watching_takes_what_comes_and_ends_in_words(model: Path, tmp_path: Path, number: int) -> None:
+    save_nifti(tmp_path / "in" / "0.nii", 0)
+    run = start(model, tmp_path / "in", tmp_path / "out", "--watch", "--settle-seconds", "0.5")
+    predictions = tmp_path / "out" / "predictions.csv"
+    for n in (1, 2):
+        while run.poll() is None and not (predictions.exists() and predictions.read_text().count("\n") > n):
+            time.sleep(0.05)
+        save_nifti(tmp_path / "in" / f"{n}.nii", n)
+    while run.poll() is None and predictions.read_text().count("\n") < 4:
+        time.sleep(0.05)
+    run.send_signal(number)
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == DONE, said
+    assert said.startswith(f"watching {tmp_path / 'in'}; Ctrl-C or SIGTERM ends it")
+    assert "1 scans read, 3 rows in the table" in said
+    assert "3 scans found, " in said
+    assert len(pd.read_csv(predictions)) == 3
+
+
 @pytest.mark.usefixtures("here")
 def test_an_archive_gives_the_rows_of_its_folder(model: Path, tmp_path: Path) -> None:
     save_folder(tmp_path / "in", good=2)
@@ -164,6 +184,6 @@ def test_an_archive_gives_the_rows_of_its_folder(model: Path, tmp_path: Path) ->
     assert list(within.index) == [f"site.zip/{path}" for path in alone.index]
     assert within["p_nodule"].tolist() == pytest.approx(alone["p_nodule"].tolist(), nan_ok=True)
     assert within["scan_id"]["site.zip/series"] == alone["scan_id"]["series"]
-    assert local.score(model, tmp_path / "zips", tmp_path / "three").read_now == 0
+    assert folder.score(folder.Request(model, tmp_path / "zips", tmp_path / "three")).read_now == 0
     os.utime(tmp_path / "zips" / "site.zip")  # it may hold other scans now
-    assert local.score(model, tmp_path / "zips", tmp_path / "three").read_now == 6
+    assert folder.score(folder.Request(model, tmp_path / "zips", tmp_path / "three")).read_now == 6

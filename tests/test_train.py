@@ -114,6 +114,11 @@ def test_a_run_folder_holds_what_was_promised(cohort, tmp_path, capsys) -> None:
     settings = json.loads((run / "model" / "model.json").read_text())
     assert settings["operating_points"]["bright"]["chosen_on"] == "tune"
     assert settings["calibration"]["method"] == "temperature"
+    assert (settings["unit"], settings["aggregate"]) == ("scan", "max")
+    held_out = table[table["split"] == "tune"]["p_bright"]
+    reference = json.loads((run / "model" / "reference.json").read_text())
+    assert (reference["held_out"], reference["n_scans"], reference["n_found"]) == ("tune", len(held_out), 48)
+    assert reference["scores"]["bright"] == pytest.approx(sorted(held_out))
 
 
 def test_the_model_folder_repeats_the_runs_own_probabilities(cohort, scans, tmp_path) -> None:

@@ -1,9 +1,15 @@
 """Scans of one study or patient judged together: one row a unit instead of one a scan."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import pandas as pd
 
 from pipeline.domain import UsageError
 from pipeline.evaluation.table import findings_of, subgroup_columns
+
+if TYPE_CHECKING:
+    from pandas.core.groupby import DataFrameGroupBy
 
 KEYS = {"patient": ("patient",), "study": ("study", "study_uid", "accession_number")}
 """Columns that name a unit; the first one present counts."""
@@ -30,28 +36,38 @@ def per_unit(table: pd.DataFrame, unit: str, aggregate: str) -> pd.DataFrame:
         raise UsageError(f"unit {unit}: expected a column {' or '.join(KEYS[unit])} in the predictions, found none")
     if empty := int((table[key].fillna("") == "").sum()):
         raise UsageError(f"unit {unit}: {empty} row(s) have no {key}; fill the column, or evaluate by scan")
-    groups, ok = table.groupby(["split", key], sort=True), table[table["status"] == "ok"].groupby(["split", key])
+    groups = table.groupby(["split", key], sort=True)
     found = groups[["patient", "fold"] if key != "patient" else ["fold"]].first()
     found["status"] = groups["status"].agg(lambda status: "ok" if (status == "ok").any() else "rejected")
     findings = findings_of(table.columns)
+    ok = table[table["status"] == "ok"].groupby(["split", key])
+    found[[f"p_{f}" for f in findings]] = aggregated(ok, findings, aggregate).reindex(found.index)
     for finding in findings:
-        found[f"p_{finding}"] = ok[f"p_{finding}"].agg(aggregate).reindex(found.index)
         label = groups[f"y_{finding}"].agg(["max", "count", "size"])
         known = (label["max"] == 1) | (label["count"] == label["size"])
         found[f"y_{finding}"] = label["max"].where(known)
-    _one_class(found, findings, unit)
+    _check_one_class(found, findings, unit)
     for column in subgroup_columns(table):
         values = groups[column].agg(["first", "nunique"])
         found[column] = values["first"].where(values["nunique"] <= 1, MIXED)
     return found.reset_index().rename(columns={key: "scan_id"}).assign(patient=lambda t: t.get("patient", t["scan_id"]))
 
 
-def _one_class(found: pd.DataFrame, findings: list[str], unit: str) -> None:
-    """Scale the probabilities of a multiclass task to sum to 1; every unit must have one class."""
-    if len(findings) < 2 or not all("=" in f for f in findings) or len({f.partition("=")[0] for f in findings}) > 1:
+def aggregated(readable: "DataFrameGroupBy[Any, Any]", findings: Sequence[str], aggregate: str) -> pd.DataFrame:
+    """Probabilities p_<finding> of each unit, from its readable scans; those of a multiclass task sum to 1 again."""
+    columns = [f"p_{finding}" for finding in findings]
+    p: pd.DataFrame = readable[columns].agg(aggregate)
+    return p.div(p.sum(axis=1), axis=0) if _is_multiclass(findings) else p
+
+
+def _is_multiclass(findings: Sequence[str]) -> bool:
+    named = len(findings) > 1 and all("=" in finding for finding in findings)
+    return named and len({finding.partition("=")[0] for finding in findings}) == 1
+
+
+def _check_one_class(found: pd.DataFrame, findings: Sequence[str], unit: str) -> None:
+    if not _is_multiclass(findings):
         return
     several = int((found[[f"y_{f}" for f in findings]].sum(axis=1) > 1).sum())
     if several:
         raise UsageError(f"unit {unit}: {several} of {len(found)} hold scans of different classes; evaluate by scan")
-    columns = [f"p_{f}" for f in findings]
-    found[columns] = found[columns].div(found[columns].sum(axis=1), axis=0)

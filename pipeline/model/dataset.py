@@ -41,10 +41,12 @@ class Inputs:
     Attributes:
         arrays: float32 [scan, channel, (z,) y, x], memory-mapped; rows of refused scans are zero.
         refused: Row -> why it is not used.
+        refused_by_header: Scans under the same folder that were refused before they could become rows.
     """
 
     arrays: NDArray[np.float32]
     refused: dict[int, Refusal]
+    refused_by_header: int = 0
 
 
 def cache_inputs(

@@ -1,6 +1,6 @@
 """Is a scan like those that the model learned from? A distance of its features to theirs, and where that is too far."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -99,7 +99,7 @@ def excess(gates: Sequence[Gate], features: Sequence[Features]) -> Features:
     return np.asarray(np.mean([g.distances(f) / g.limit for g, f in zip(gates, features, strict=True)], axis=0))
 
 
-def look_of(arrays: NDArray[np.float32]) -> Features:
+def look_of(arrays: Iterable[NDArray[np.float32]]) -> Features:
     """[scan, quantile] of the values of each input [scan, channel, (z,) y, x], one input at a time in memory."""
     return np.stack([np.quantile(np.asarray(one), LOOK) for one in arrays]).astype(np.float64)
 

@@ -41,6 +41,7 @@ class Settings(BaseModel):
 
     Attributes:
         calibration: Of every member, unless `member_calibrations` gives each its own.
+        unit, aggregate: Whose scans are judged together, and how; scoring adds a table of these units.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +61,8 @@ class Settings(BaseModel):
     calibration: Calibration
     member_calibrations: tuple[Calibration, ...] = ()
     operating_points: dict[str, OperatingPoint]
+    unit: Literal["scan", "study", "patient"] = "scan"
+    aggregate: Literal["max", "mean"] = "max"
     intended_use: str = ""
     training: dict[str, str | int | float | None] = {}
 

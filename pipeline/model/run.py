@@ -33,6 +33,7 @@ from pipeline.model.outputs import (
 from pipeline.model.package import Settings, save_model
 from pipeline.model.plan import Job, plan
 from pipeline.model.processes import rank, silence_others
+from pipeline.model.reference import reference_of, write_reference
 from pipeline.scans.find import survey
 
 
@@ -92,9 +93,11 @@ def train(config: Config, resume: bool = False) -> Trained | None:
         model=config.model, calibration=calibrations[0], intended_use=config.intended_use, test_time_flips=flips,
         member_calibrations=() if jobs[0].select else tuple(calibrations),
         operating_points=fix_points(jobs, p, y, cohort.findings, config.evaluate.target),
+        unit=config.evaluate.unit, aggregate=config.evaluate.aggregate,
         training=_training_facts(cohort, jobs) | _spread(held_out_aurocs(jobs, logits, y)),
         **_created_before(config.out / "model"),
     )  # fmt: skip
+    write_reference(config.out / "model", reference_of(jobs, p, cohort.findings, gates, features, inputs))
     save_model(config.out / "model", settings, networks, gates)
     table = predictions_table(cohort, inputs, jobs, p, y)
     write_table(config.out / "predictions.csv", table, float_format="%.6f")
@@ -173,7 +176,7 @@ def _inputs(config: Config, cohort: Cohort, read: ReadRules) -> Inputs:
         for row, i in enumerate(ids)
         if i in unchosen
     }
-    return replace(inputs, refused=inputs.refused | left_out)
+    return replace(inputs, refused=inputs.refused | left_out, refused_by_header=len(found.rejections))
 
 
 def _spread(aurocs: Sequence[float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pipeline.scans.folders import files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
 from pipeline.scans.instances import Instance
 from pipeline.scans.kept import headers_kept
-from pipeline.scans.look import look_at_all
+from pipeline.scans.look import LookAtAll, look_at_all
 from pipeline.scans.select import Unchosen, check_accepted, choose
 from pipeline.scans.series import Found, assemble
 from pipeline.scans.shared import Pool
@@ -48,6 +48,7 @@ def survey(
     report: Report | None = None,
     rules: ReadRules = ReadRules(),  # noqa: B008 - frozen
     workers: int | None = None,
+    look: LookAtAll = look_at_all,
 ) -> Survey:
     """Everything that a folder (or file) holds: scans, refused scans, and files that are no scans. Headers only.
 
@@ -59,6 +60,7 @@ def survey(
         report: Called with (files done, files in all).
         rules: What is left out where a study holds something better (`pipeline.scans.select.choose`).
         workers: Processes that read headers where there is much to read; by default one a processor, 0 for none.
+        look: Tells what each file is; one that remembers makes a later survey of the same folder short.
 
     Raises:
         UsageError: If the path does not exist or can't be listed.
@@ -73,7 +75,7 @@ def survey(
             files.append(path)
     instances: list[Instance] = []
     pool = Pool()
-    for done, (path, seen) in enumerate(look_at_all(files, file_or_folder, workers), 1):
+    for done, (path, seen) in enumerate(look(files, file_or_folder, workers), 1):
         if isinstance(seen, Instance):
             instances.append(pool.share(seen))
         else:

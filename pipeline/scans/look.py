@@ -1,7 +1,7 @@
 """What each file is, told from its header: one file here, many in processes, so that a bad one costs only itself."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from multiprocessing import current_process
@@ -22,6 +22,8 @@ Seen: TypeAlias = Instance | tuple[Scan, ...] | ScanError | str
 """A DICOM instance, the scans of another file, why the file is refused, or why it is no scan."""
 
 Look: TypeAlias = Callable[[Path, Path], Seen]
+LookAtAll: TypeAlias = Callable[[Sequence[Path], Path, int | None], Iterable[tuple[Path, Seen]]]
+"""Takes files, SCANS and the number of processes, as `look_at_all` does."""
 Each: TypeAlias = Callable[[Sequence[Path]], list[Seen]]
 
 ALONE_S = 0.3

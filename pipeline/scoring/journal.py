@@ -13,7 +13,7 @@ from typing import Self
 
 from pipeline.domain import UsageError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the lines; a journal of another version is not continued."""
 SYNC_ROWS = 16
 """An fsync follows at the latest after this many rows ..."""
@@ -26,13 +26,12 @@ class Row:
     """What became of one scan that was read. It holds no path and no identity: those come from the survey.
 
     Attributes:
-        stamp: Sizes and times of the files that were read; a scan whose files have changed since is read again.
         status: "ok" or "rejected".
-        seconds: Reading, preprocessing and the scan's share of the forward pass.
+        seconds: Step ("read", "preprocess", "forward", "write") -> seconds; forward is the scan's share of its batch.
+        stamp: Sizes and times of the files that were read; a scan whose files have changed since is read again.
     """
 
     scan_id: str
-    stamp: str
     status: str
     reason: str = ""
     detail: str = ""
@@ -42,7 +41,8 @@ class Row:
     uncertainty: float | None = None
     spread: float | None = None
     in_distribution: bool | None = None
-    seconds: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    stamp: str = ""
 
 
 class Journal:
@@ -162,9 +162,9 @@ def _parse(line: bytes) -> Row | None:
     try:
         values = json.loads(line)
         row = Row(**{**values, "warnings": tuple(values["warnings"])})
-    except (ValueError, TypeError, KeyError):
+        finite = all(math.isfinite(value) for value in (*row.probabilities.values(), *row.seconds.values()))
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    finite = all(math.isfinite(p) for p in row.probabilities.values())
     return row if finite and row.status in ("ok", "rejected") else None
 
 

@@ -82,7 +82,7 @@ def _of_scan(scan: Scan, row: Row, root: Path) -> dict[str, object]:
         "uncertainty": row.uncertainty,
         "spread": row.spread,
         "in_distribution": row.in_distribution,
-        "seconds": row.seconds,
+        "seconds": sum(row.seconds.values()),
         **{name: getattr(scan, name) for name in IDS},
     }
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline.scans.find import survey
-from pipeline.scoring.local import score
+from pipeline.scoring.folder import Request, score
 from tests.bad_input.case import Case
 from tests.bad_input.cases import CASES
 from tests.bad_input.invariants import listing, made
@@ -32,7 +32,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_case_has_its_rows(scans: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before, found = listing(scans), survey(scans)
-    score(save_tiny_model(tmp_path / "model"), scans, tmp_path / "out")
+    score(Request(save_tiny_model(tmp_path / "model"), scans, tmp_path / "out"))
     assert listing(scans) == before
     table = pd.read_csv(tmp_path / "out" / "predictions.csv", keep_default_na=False)
     assert len(table) == len(found.scans) + len(found.rejections)

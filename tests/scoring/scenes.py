@@ -25,6 +25,7 @@ def save_tiny_model(
     seed: int = 0,
     findings: tuple[str, ...] = ("nodule",),
     read: ReadRules = ReadRules(modalities=("CT",)),  # noqa: B008 - frozen
+    **changes: object,
 ) -> Path:
     """An untrained 3D network in a model folder."""
     network = ModelSection(dimensions=3, backbone="resnet10", width=0.125)
@@ -38,6 +39,7 @@ def save_tiny_model(
         model=network,
         calibration=uncalibrated("binary" if len(findings) == 1 else "multilabel", len(findings)),
         operating_points={findings[0]: OperatingPoint(findings[0], 0.5, "youden")},
+        **changes,
     )
     save_model(folder, settings, [build_network(network, len(findings))])
     return folder

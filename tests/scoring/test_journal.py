@@ -10,24 +10,24 @@ from pipeline.scoring.journal import Journal, Row
 
 SETTINGS = {"model": "demo-0123456789ab", "scans folder": "aa", "saliency": "no"}
 
+FULL = {"warnings": ("no_rescale",), "positive": {"nodule": True}, "seconds": {"read": 0.5}, "stamp": "s"}
+
 
 def row(n: int, **changes: object) -> Row:
-    return Row(**{"scan_id": f"{n:016x}", "stamp": "s", "status": "ok", "probabilities": {"nodule": 0.25}, **changes})
+    return Row(**{"scan_id": f"{n:016x}", "status": "ok", "probabilities": {"nodule": 0.25}, **changes})
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     with Journal(tmp_path / "journal.jsonl", SETTINGS) as journal:
         for n in range(3):
-            journal.append(row(n, warnings=("no_rescale",), positive={"nodule": True}, seconds=0.5))
+            journal.append(row(n, **FULL))
     return tmp_path / "journal.jsonl"
 
 
 def test_rows_come_back_as_they_were(path: Path) -> None:
     with Journal(path, SETTINGS) as journal:
-        assert list(journal.rows.values()) == [
-            row(n, warnings=("no_rescale",), positive={"nodule": True}, seconds=0.5) for n in range(3)
-        ]
+        assert list(journal.rows.values()) == [row(n, **FULL) for n in range(3)]
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))

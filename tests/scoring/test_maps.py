@@ -8,6 +8,7 @@ import pytest
 from pipeline.model.package import load_model
 from pipeline.scans.find import read_volume
 from pipeline.scoring import local
+from pipeline.scoring.folder import Request, score
 from pipeline.scoring.maps import map_name
 from tests.scoring.scenes import run_here, save_nifti, save_tiny_model
 
@@ -19,7 +20,7 @@ def test_a_map_a_scan_and_finding_in_the_scans_own_space(tmp_path: Path, monkeyp
     model = save_tiny_model(tmp_path / "model", findings=("nodule", "a/b c"))
     save_nifti(tmp_path / "in" / "0.nii", 0)
     save_nifti(tmp_path / "in" / "1.nii", 1)
-    local.score(model, tmp_path / "in", tmp_path / "out", saliency=True)
+    score(Request(model, tmp_path / "in", tmp_path / "out", kinds=("saliency",)))
     rows = pd.read_csv(tmp_path / "out" / "predictions.csv", dtype=str)
     written = sorted(file.name for file in (tmp_path / "out" / "saliency").iterdir())
     assert written == sorted(f"{i}_{f}.nii.gz" for i in rows["scan_id"] for f in ("nodule", "a%2Fb c"))

@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 
 from pipeline.domain import Reason, ScanError, UsageError
+from pipeline.files import read_json, write_sums
 from pipeline.model.package import Model, load_model
+from pipeline.model.reference import Reference, write_reference
+from pipeline.model.tensor_files import ModelError
 from pipeline.scans.find import survey
 from pipeline.scoring import local
-from pipeline.scoring.local import score
+from pipeline.scoring.folder import Request, score
 from tests.scoring.bad_readers import read_or_hang
 from tests.scoring.scenes import CANARY, run_here, save_folder, save_nifti, save_tiny_model
 
@@ -44,7 +47,7 @@ def timeless(out: Path) -> str:
 
 
 def test_every_scan_gives_one_row_and_equals_the_python_face(model: Path, scans: Path, tmp_path: Path) -> None:
-    summary = score(model, scans, tmp_path / "out")
+    summary = score(Request(model, scans, tmp_path / "out"))
     rows = table(tmp_path / "out")
     assert list(rows.columns) == [
         *("scan_id", "path", "status", "reason", "detail", "warnings", "p_nodule", "positive_nodule", "uncertainty"),
@@ -75,7 +78,7 @@ def test_every_scan_gives_one_row_and_equals_the_python_face(model: Path, scans:
 
 @pytest.mark.usefixtures("here")
 def test_parquet_holds_the_same_table(model: Path, scans: Path, tmp_path: Path) -> None:
-    score(model, scans, tmp_path)
+    score(Request(model, scans, tmp_path))
     stored, text = pd.read_parquet(tmp_path / "predictions.parquet"), table(tmp_path)
     assert list(stored.columns) == list(text.columns)
     for column in stored.columns:
@@ -88,9 +91,9 @@ def test_parquet_holds_the_same_table(model: Path, scans: Path, tmp_path: Path) 
 
 @pytest.mark.usefixtures("here")
 def test_a_second_start_reads_nothing_and_gives_the_same_bytes(model: Path, scans: Path, tmp_path: Path) -> None:
-    score(model, scans, tmp_path)
+    score(Request(model, scans, tmp_path))
     before = (tmp_path / "predictions.csv").read_bytes()
-    again = score(model, scans, tmp_path)
+    again = score(Request(model, scans, tmp_path))
     assert again.read_now == 0
     assert again.statuses == {"ok": 11, "rejected": 4}
     assert (tmp_path / "predictions.csv").read_bytes() == before
@@ -101,12 +104,12 @@ def test_new_and_changed_scans_are_picked_up_and_lost_ones_leave(model: Path, tm
     scans, out = tmp_path / "in", tmp_path / "out"
     for n in range(3):
         save_nifti(scans / f"{n}.nii", n)
-    score(model, scans, out)
+    score(Request(model, scans, out))
     first = table(out).set_index("path")["p_nodule"]
     (scans / "0.nii").write_bytes((scans / "2.nii").read_bytes())  # same size, other voxels
     (scans / "1.nii").unlink()
     save_nifti(scans / "3.nii", 3)
-    assert score(model, scans, out).read_now == 2
+    assert score(Request(model, scans, out)).read_now == 2
     second = table(out).set_index("path")["p_nodule"]
     assert list(second.index) == ["0.nii", "2.nii", "3.nii"]
     assert second["0.nii"] == second["2.nii"] == first["2.nii"] != first["0.nii"]
@@ -116,22 +119,22 @@ def test_new_and_changed_scans_are_picked_up_and_lost_ones_leave(model: Path, tm
 def test_a_row_does_not_depend_on_its_neighbours_or_on_when_the_run_broke_off(
     model: Path, scans: Path, tmp_path: Path
 ) -> None:
-    score(model, scans, tmp_path / "whole")
-    score(model, scans, tmp_path / "torn")
+    score(Request(model, scans, tmp_path / "whole"))
+    score(Request(model, scans, tmp_path / "torn"))
     journal = tmp_path / "torn" / "journal.jsonl"
     for end in (30, 700, 1500, -5):  # -5: in the last row, however long this run's timings made the rows
         journal.write_bytes(journal.read_bytes()[:end])
         (tmp_path / "torn" / "predictions.csv").unlink()
-        assert score(model, scans, tmp_path / "torn").read_now > 0
+        assert score(Request(model, scans, tmp_path / "torn")).read_now > 0
         assert timeless(tmp_path / "torn") == timeless(tmp_path / "whole")
 
 
 @pytest.mark.usefixtures("here")
 def test_ids_are_left_out_unless_asked_for(model: Path, scans: Path, tmp_path: Path) -> None:
-    score(model, scans, tmp_path)
+    score(Request(model, scans, tmp_path))
     for file in tmp_path.rglob("*"):
         assert CANARY.encode() not in file.read_bytes(), file.name
-    score(model, scans, tmp_path, include_ids=True)
+    score(Request(model, scans, tmp_path, include_ids=True))
     rows = table(tmp_path).set_index("path")
     assert list(rows.columns[-4:]) == ["patient_id", "accession_number", "study_uid", "series_uid"]
     assert rows.loc["series", ["patient_id", "accession_number"]].tolist() == [CANARY, CANARY]
@@ -141,15 +144,15 @@ def test_ids_are_left_out_unless_asked_for(model: Path, scans: Path, tmp_path: P
 
 @pytest.mark.usefixtures("here")
 def test_another_model_or_other_settings_are_refused(model: Path, scans: Path, tmp_path: Path) -> None:
-    score(model, scans, tmp_path / "out")
+    score(Request(model, scans, tmp_path / "out"))
     before = (tmp_path / "out" / "predictions.csv").read_bytes()
     other = save_tiny_model(tmp_path / "other", seed=1)
     with pytest.raises(UsageError, match=r"model: there tiny-\w{12}, now tiny-\w{12}"):
-        score(other, scans, tmp_path / "out")
+        score(Request(other, scans, tmp_path / "out"))
     with pytest.raises(UsageError, match="saliency: there no, now yes"):
-        score(model, scans, tmp_path / "out", saliency=True)
+        score(Request(model, scans, tmp_path / "out", kinds=("saliency",)))
     with pytest.raises(UsageError, match="scans folder: there"):
-        score(model, scans / "series", tmp_path / "out")
+        score(Request(model, scans / "series", tmp_path / "out"))
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
 
 
@@ -157,35 +160,35 @@ def test_another_model_or_other_settings_are_refused(model: Path, scans: Path, t
 def test_results_are_never_written_among_the_scans_or_into_the_model(model: Path, scans: Path, inside: str) -> None:
     before = sorted(scans.rglob("*")), sorted(model.rglob("*"))
     with pytest.raises(UsageError, match="lies in SCANS"):
-        score(model, scans, scans / inside)
+        score(Request(model, scans, scans / inside))
     with pytest.raises(UsageError, match="lies in MODEL"):
-        score(model, scans, model / inside)
+        score(Request(model, scans, model / inside))
     (scans.parent / "link").unlink(missing_ok=True)
     (scans.parent / "link").symlink_to(scans)
     with pytest.raises(UsageError, match="lies in SCANS"):
-        score(model, scans, scans.parent / "link" / inside)
+        score(Request(model, scans, scans.parent / "link" / inside))
     assert (sorted(scans.rglob("*")), sorted(model.rglob("*"))) == before
 
 
 def test_wrong_use_is_said_before_anything_is_written(model: Path, scans: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--workers is 0"):
-        score(model, scans, tmp_path / "out", workers=0)
+        score(Request(model, scans, tmp_path / "out", workers=0))
     with pytest.raises(UsageError, match="can't be read"):
-        score(model, tmp_path / "nowhere", tmp_path / "out")
+        score(Request(model, tmp_path / "nowhere", tmp_path / "out"))
     with pytest.raises(UsageError, match="model folder refused"):
-        score(scans, model, tmp_path / "out")
+        score(Request(scans, model, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="can't be made a folder"):
-        score(model, scans, tmp_path / "file")
+        score(Request(model, scans, tmp_path / "file"))
 
 
 @pytest.mark.usefixtures("here")
 def test_a_single_file_and_an_empty_folder(model: Path, scans: Path, tmp_path: Path) -> None:
-    assert score(model, scans / "v01.nii.gz", tmp_path / "one").complete
+    assert score(Request(model, scans / "v01.nii.gz", tmp_path / "one")).complete
     assert list(table(tmp_path / "one")["path"]) == ["v01.nii.gz"]
     (tmp_path / "empty").mkdir()
-    assert not score(model, tmp_path / "empty", tmp_path / "none").complete
+    assert not score(Request(model, tmp_path / "empty", tmp_path / "none")).complete
     assert len(table(tmp_path / "none")) == 0
     assert "p_nodule" in table(tmp_path / "none").columns
     assert len(pd.read_parquet(tmp_path / "none" / "predictions.parquet")) == 0
@@ -197,7 +200,7 @@ def test_hostile_names_are_shown_without_harm(model: Path, tmp_path: Path) -> No
     (tmp_path / "in").mkdir()
     for n, name in enumerate(names):
         save_nifti(tmp_path / "plain.nii", n).rename(tmp_path / "in" / name)
-    score(model, tmp_path / "in", tmp_path / "out", include_ids=True)
+    score(Request(model, tmp_path / "in", tmp_path / "out", include_ids=True))
     shown = list(table(tmp_path / "out")["path"])
     assert len(shown) == len(names)
     assert "'=cmd|' -C calc'!A0.nii" in shown
@@ -209,7 +212,7 @@ def test_hostile_names_are_shown_without_harm(model: Path, tmp_path: Path) -> No
 def test_a_scan_whose_output_is_no_number_costs_one_row(
     model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score(model, scans, tmp_path / "whole")
+    score(Request(model, scans, tmp_path / "whole"))
     predict = Model.predict_inputs
     bad = next(scan.scan_id for scan in survey(scans).scans if scan.path.name == "v04.nii.gz")
 
@@ -219,7 +222,7 @@ def test_a_scan_whose_output_is_no_number_costs_one_row(
         return predict(self, inputs, scan_ids)
 
     monkeypatch.setattr(Model, "predict_inputs", predict_inputs)
-    score(model, scans, tmp_path / "out")
+    score(Request(model, scans, tmp_path / "out"))
     kept, rows = table(tmp_path / "whole").set_index("path"), table(tmp_path / "out").set_index("path")
     assert rows.loc["v04.nii.gz", "reason"] == "non_finite"
     others = rows.index != "v04.nii.gz"
@@ -229,8 +232,8 @@ def test_a_scan_whose_output_is_no_number_costs_one_row(
 def test_scans_that_hang_or_crash_cost_their_rows(
     model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "read_input", read_or_hang)
-    summary = score(model, scans, tmp_path, time_limit_s=8)
+    monkeypatch.setattr(local, "read_timed", read_or_hang)
+    summary = score(Request(model, scans, tmp_path, time_limit_s=8))
     rows = table(tmp_path).set_index("path")
     assert summary.statuses == {"ok": 9, "rejected": 6}
     assert rows.loc["v05.nii.gz", ["reason", "detail"]].tolist() == ["timeout", "reading took longer than 8 s"]
@@ -254,14 +257,14 @@ def files_of_at_most(size: int) -> Iterator[None]:
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("size", [60, 400, 1100, 2500, 5000])
 def test_a_full_disk_keeps_all_that_was_written(model: Path, scans: Path, tmp_path: Path, size: int) -> None:
-    score(model, scans, tmp_path / "whole")
+    score(Request(model, scans, tmp_path / "whole"))
     assert (tmp_path / "whole" / "predictions.parquet").stat().st_size > 5000
     with files_of_at_most(size), pytest.raises(OSError, match="File too large"):
-        score(model, scans, tmp_path / "out")
+        score(Request(model, scans, tmp_path / "out"))
     assert not [file.name for file in (tmp_path / "out").iterdir() if file.name != "journal.jsonl"]
     kept = (tmp_path / "out" / "journal.jsonl").read_bytes()
     assert kept.endswith(b"\n") or not kept
-    summary = score(model, scans, tmp_path / "out")
+    summary = score(Request(model, scans, tmp_path / "out"))
     assert summary.read_now == 14 - max(0, kept.count(b"\n") - 1)
     assert timeless(tmp_path / "out") == timeless(tmp_path / "whole")
 
@@ -270,10 +273,48 @@ def test_a_full_disk_keeps_all_that_was_written(model: Path, scans: Path, tmp_pa
 def test_a_full_disk_keeps_the_earlier_table(model: Path, tmp_path: Path) -> None:
     for n in range(9):
         save_nifti(tmp_path / "in" / f"{n}.nii", n)
-    score(model, tmp_path / "in", tmp_path / "out")
+    score(Request(model, tmp_path / "in", tmp_path / "out"))
     before = (tmp_path / "out" / "predictions.csv").read_bytes()
     shutil.copy(tmp_path / "in" / "0.nii", tmp_path / "in" / "new.nii")
     with files_of_at_most(4000), pytest.raises(OSError, match="File too large"):
-        score(model, tmp_path / "in", tmp_path / "out")
+        score(Request(model, tmp_path / "in", tmp_path / "out"))
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == before
-    assert score(model, tmp_path / "in", tmp_path / "out").statuses == {"ok": 10}
+    assert score(Request(model, tmp_path / "in", tmp_path / "out")).statuses == {"ok": 10}
+
+
+@pytest.mark.usefixtures("here")
+def test_the_summary_counts_times_and_compares(model: Path, scans: Path, tmp_path: Path) -> None:
+    own = save_tiny_model(tmp_path / "own")
+    reference = Reference(
+        held_out="tune", n_scans=40, scores={"nodule": (0.1, 0.9)}, n_out_of_distribution=0, n_found=41, n_rejected=1
+    )
+    write_reference(own, reference)
+    write_sums(own)
+    score(Request(own, scans, tmp_path / "out"))
+    told = read_json(tmp_path / "out" / "summary.json")
+    assert (told["rows"], told["statuses"]) == (15, {"ok": 11, "rejected": 4})
+    assert told["reasons"]["rejected"]["modality"] == 1
+    assert told["files_that_are_no_scans"] == 1
+    run = told["this_run"]
+    assert (run["scans_read"], run["scans_left"]) == (14, 0)
+    assert run["scans_per_second"] == pytest.approx(14 / run["seconds"], rel=0.1)
+    assert list(run["seconds_by_step"]) == ["read", "preprocess", "forward", "write"]
+    assert min(run["seconds_by_step"].values()) > 0
+    assert [one["what"] for one in told["drift"]] == ["scores of nodule", "refused scans"]
+    assert told["drift"][0]["verdict"].startswith("too few scans to say: 11 now, 40 in training")
+    score(Request(model, scans, tmp_path / "old"))
+    assert read_json(tmp_path / "old" / "summary.json")["drift"] == []
+    (own / "reference.json").write_text("{}")
+    write_sums(own)
+    with pytest.raises(ModelError, match=r"reference\.json does not hold a reference"):
+        score(Request(own, scans, tmp_path / "out"))
+
+
+@pytest.mark.usefixtures("here")
+def test_a_model_of_studies_also_writes_studies(scans: Path, tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model", unit="study")
+    summary = score(Request(model, scans, tmp_path / "out"))
+    assert summary.units == tmp_path / "out" / "studies.csv"
+    rows = pd.read_csv(summary.units, dtype=str, keep_default_na=False)
+    assert len(rows) == len(survey(scans, rules=load_model(model).read_rules).scans)
+    assert CANARY not in summary.units.read_text()
