@@ -34,7 +34,7 @@ def test_every_sentence_that_the_pages_ask_for_exists():
 
 
 def test_placeholders_are_filled():
-    assert words("en")("review.hottest", number=7) == "Go to the hottest slice (7)"
+    assert words("en")("review.earlier", when="2020") == "Earlier study 2020"
     assert words("it")("review.finding") == "Reperto"
 
 
@@ -45,7 +45,7 @@ def test_an_unknown_sentence_is_a_fault():
 
 def test_a_section_is_given_as_it_is_written():
     assert words("es").section("review")["finding"] == "Hallazgo"
-    assert "{number}" in words("es").section("review")["hottest"]
+    assert "{when}" in words("es").section("review")["earlier"]
 
 
 @pytest.mark.parametrize(("chosen", "code"), [("pt", "pt"), ("xx", "en"), (None, "en")])
