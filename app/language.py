@@ -1,7 +1,7 @@
 """The reader's language: the page's words, one plain table a language, one section a part of the page.
 
-A sentence is asked for by section and key: `spoken()("review.earlier", when="2020")`. Every language has the same keys and
-the same placeholders (tested), so no page mixes languages and a translator edits a text file only.
+A sentence is asked for by section and key: `spoken()("review.earlier", when="2020")`. Every language has the same keys
+and the same placeholders (tested), so no page mixes languages and a translator edits a text file only.
 """
 
 import tomllib

@@ -82,7 +82,7 @@ class SliceCanvas {
   async load() {
     try {
       await this.scene.volume.load(() => {
-        this.root.dataset.first ??= String(Math.round(performance.now()));
+        this.root.dataset.state = "arriving";
         this.request();
       }, this.ended.signal);
       this.root.dataset.state = "ready";
@@ -141,7 +141,7 @@ class SliceCanvas {
   describe() {
     const { scene, words } = this;
     const percent = Math.floor(100 * scene.volume.progress);
-    this.bar.hidden = this.root.dataset.state !== "loading";
+    this.bar.hidden = ["ready", "failed"].includes(this.root.dataset.state);
     this.bar.setAttribute("aria-valuenow", String(percent));
     this.bar.firstChild.style.width = `${percent}%`;
     const voxel = scene.cursor ?? (scene.flat ? null : scene.position);
