@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.access import Gate, LaunchToken
+from app.volumes import routes
 from pipeline.console import WRONG_USE, guarded, stderr
 from pipeline.domain import UsageError
 
@@ -91,7 +92,7 @@ def viewer_app() -> st.App:
     script = Path(__file__).with_name("viewer.py")
     # A foreign name that was made to point here (DNS rebinding) is turned away before anything looks at its request.
     guards = [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(LaunchToken, gate=gate)]
-    return st.App(script, lifespan=lifespan, middleware=guards)
+    return st.App(script, lifespan=lifespan, routes=routes(), middleware=guards)
 
 
 def _announce(token: str) -> None:

@@ -23,6 +23,8 @@ OBLIQUE = 0.34
 """Sine of 20 degrees: an edge that is turned further shows a second letter (RA: right and anterior)."""
 HU_WINDOWS = {"Lung": (-600, 1500), "Soft tissue": (50, 400), "Bone": (500, 2000), "Brain": (40, 80)}
 """Centre and width in HU of the customary CT windows."""
+SUV_WINDOWS = (5, 10)
+"""Upper ends of the customary PET windows, which begin at 0."""
 CANVAS = 720
 """Width and height of the picture in pixels."""
 INK = (150, 200, 230)
@@ -36,6 +38,11 @@ class Window:
     name: str
     low: float
     high: float
+
+    @property
+    def key(self) -> str:
+        """The name as a key of the page's words."""
+        return self.name.lower().replace(" ", "_")
 
     @property
     def caption(self) -> str:
@@ -73,15 +80,28 @@ def planes(volume: Volume) -> list[int]:
 
 def windows(volume: Volume, rules: PreprocessSection) -> list[Window]:
     """The windows to choose from; the first one fits best: what the model itself sees, where that is a window."""
+    if volume.voxels.ndim == 4:
+        return [Window("As stored", 0, max(255.0, float(volume.voxels.max())))]
     found = []
     if rules.intensity == "window":
         found.append(Window("Model", *rules.window))
     if volume.unit == "HU":
         found += [Window(name, centre - width / 2, centre + width / 2) for name, (centre, width) in HU_WINDOWS.items()]
-    every = max(1, volume.voxels.size // 1_000_000)
-    low, high = np.percentile(volume.voxels.reshape(-1)[::every], (0.5, 99.5))
-    found.append(Window("Full range", float(low), float(max(high, low + 1e-6))))
+    if volume.unit == "SUVbw":
+        found += [Window(f"SUV {high}", 0, high) for high in SUV_WINDOWS]
+    shares = {"Full range": (0.5, 99.5)} | ({} if volume.unit == "HU" else {"Contrast": (5, 95)})
+    values = sample(volume.voxels)
+    for name, share in shares.items():
+        low, high = np.percentile(values, share)
+        found.append(Window(name, float(low), float(max(high, low + 1e-6))))
     return found
+
+
+def sample(voxels: NDArray[np.float32], count: int = 1_000_000) -> NDArray[np.float32]:
+    """Voxels from all over the volume, about `count` of them, without a copy of the whole."""
+    axes = sum(size > 1 for size in voxels.shape[:3])
+    step = max(1, int(np.ceil((voxels.size / count) ** (1 / max(1, axes)))))
+    return voxels[::step, ::step, ::step].ravel()
 
 
 def cut(array: NDArray[T], axis: int, index: int) -> NDArray[T]:

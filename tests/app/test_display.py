@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app import display
 from app.display import View, Window
+from app.language import read
 from pipeline.domain import Volume
 from pipeline.sections import PreprocessSection
 
@@ -130,7 +131,27 @@ def test_window_presets_fit_the_unit():
     names = [w.name for w in display.windows(volume(unit="HU"), RULES)]
     assert names == ["Model", "Lung", "Soft tissue", "Bone", "Brain", "Full range"]
     zscore = RULES.model_copy(update={"intensity": "zscore"})
-    assert [w.name for w in display.windows(volume(), zscore)] == ["Full range"]
+    assert [w.name for w in display.windows(volume(), zscore)] == ["Full range", "Contrast"]
+    pet = [w.name for w in display.windows(volume(unit="SUVbw"), zscore)]
+    assert pet == ["SUV 5", "SUV 10", "Full range", "Contrast"]
+    colour = Volume(np.zeros((4, 4, 1, 3), np.float32), np.eye(4))
+    assert display.windows(colour, RULES) == [Window("As stored", 0, 255)]
+
+
+def test_every_window_has_words():
+    known = read("en")
+    for unit in ("HU", "SUVbw", "a.u."):
+        assert all(f"canvas.window_{window.key}" in known for window in display.windows(volume(unit=unit), RULES))
+    assert "canvas.window_as_stored" in known
+
+
+@pytest.mark.parametrize("shape", [(400, 300, 200), (5000, 4000, 1), (3, 2, 1)])
+def test_a_sample_is_small_and_from_all_over(shape):
+    voxels = np.broadcast_to(np.arange(shape[0], dtype=np.float32)[:, None, None], shape)
+    found = display.sample(voxels)
+    assert min(voxels.size, 100_000) <= found.size <= 1_100_000
+    assert found.min() == 0
+    assert found.max() > 0.98 * (shape[0] - 1)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +170,7 @@ def test_full_range_leaves_out_extremes_and_survives_a_blank_scan():
     scan = volume((10, 10, 10))
     scan.voxels.reshape(-1)[:] = np.arange(1000)
     scan.voxels[0, 0, 0] = 1e6
-    full = display.windows(scan, RULES)[-1]
+    full = next(window for window in display.windows(scan, RULES) if window.name == "Full range")
     assert 0 < full.low < 10
     assert 990 < full.high < 1010
     blank = display.windows(volume(), RULES)[-1]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from app import display, panels, session
+from app import panels, review, session
 from pipeline.config import ReadRules
 from pipeline.scans.find import find_scans, read_identity
 from tests.app.conftest import NAME, save_tiny_model
@@ -43,16 +43,15 @@ def scans(tmp_path) -> Path:
 
 
 @pytest.fixture
-def rendered(monkeypatch) -> list[SimpleNamespace]:
-    """Every picture that the page draws: view, heat map, opacity."""
+def canvases(monkeypatch) -> list[SimpleNamespace]:
+    """Every canvas that the page shows: its data and its key; (1, 2, 3) is marked on each."""
     found = []
 
-    def spy(volume, view, heat, opacity):
-        found.append(SimpleNamespace(view=view, heat=heat, opacity=opacity))
-        return render(volume, view, heat, opacity)
+    def spy(data, key, on_point):
+        found.append(SimpleNamespace(key=key, **data))
+        return (1, 2, 3)
 
-    render = display.render
-    monkeypatch.setattr(display, "render", spy)
+    monkeypatch.setattr(review, "slice_canvas", spy)
     return found
 
 
@@ -85,11 +84,6 @@ def alerts(page: AppTest) -> list[str]:
     ]
 
 
-def control(page: AppTest, label: str):
-    """The slider or row of buttons with this label."""
-    return next(one for one in (*page.slider, *page.segmented_control) if one.label == label)
-
-
 def choose(page: AppTest, number: int = 0) -> AppTest:
     box = page.selectbox(key="scan")
     return box.set_value(list(session.the_scans.__wrapped__(Path(sys.argv[4]))[0])[number].scan_id).run()
@@ -102,7 +96,7 @@ def test_no_scan_is_open_at_first(open_page, model_folder, scans):
     assert "No scan is open" in html(page)
     assert page.selectbox(key="scan").value is None
     assert page.selectbox(key="scan").options == ["DOE-JANE-1.nii.gz · NIfTI", "DOE-JANE-2.nii.gz · NIfTI"]
-    assert not page.image
+    assert not page.get("bidi_component")
 
 
 def test_every_state_says_research_only_and_names_the_model(open_page, model_folder, scans):
@@ -123,44 +117,55 @@ def test_a_chosen_scan_shows_picture_probability_and_operating_point(open_page, 
     page = choose(open_page(model_folder, scans))
     assert not page.exception
     assert alerts(page) == []
-    assert len(page.image) == 1
+    assert len(page.get("bidi_component")) == 1
     assert "calibrated probability" in html(page)
-    assert "Positive: at or above 0.430, chosen on the tune split for sensitivity &gt;= 0.95." in html(page)
+    assert "Positive: at or above 0.430, fixed on the tune split for sensitivity &gt;= 0.95." in html(page)
     assert page.caption[0].value.startswith("Uncertainty ")
     assert "Made for: tests of the viewer" in html(page)
     assert "Unknown patient" in html(page)
-    assert control(page, "Slice").value == 7
 
 
-def test_slice_window_and_plane_change_the_picture(open_page, model_folder, scans, rendered):
+def test_the_canvas_is_told_what_it_shows(open_page, model_folder, scans, canvases):
     page = choose(open_page(model_folder, scans))
-    view = rendered[-1].view
-    assert (view.axis, view.index, view.window.name) == (2, 6, "Model")
-    control(page, "Slice").set_value(3).run()
-    assert rendered[-1].view.index == 2
-    control(page, "Window").set_value("Full range").run()
-    assert rendered[-1].view.window.name == "Full range"
-    control(page, "Plane").set_value(0).run()
-    assert (rendered[-1].view.axis, rendered[-1].view.index) == (0, 10)
+    canvas = canvases[-1]
     assert not page.exception
+    assert (canvas.volume["kind"], canvas.volume["shape"], canvas.volume["hasFrame"]) == ("int16", [20, 18, 12], True)
+    assert canvas.volume["url"].startswith("/api/volume/")
+    assert [window["name"] for window in canvas.windows] == ["Model", "Full range", "Contrast"]
+    assert canvas.words["axial"] == "Axial"
+    assert (canvas.heat, canvas.curve) == (None, None)
 
 
-def test_overlay_is_computed_on_demand_and_leads_to_its_hottest_slice(
-    open_page, model_folder, scans, rendered, monkeypatch
-):
+def test_a_rerun_keeps_the_address_of_the_volume(open_page, model_folder, scans, canvases):
+    page = choose(open_page(model_folder, scans))
+    page.toggle(key="overlay").set_value(True).run()
+    assert len(canvases) > 1
+    assert len({(canvas.key, canvas.volume["url"]) for canvas in canvases}) == 1
+
+
+def test_the_marked_point_is_kept_in_the_volumes_own_voxels(open_page, model_folder, scans, canvases):
+    page = choose(open_page(model_folder, scans))
+    key = canvases[-1].key.removeprefix("canvas-")
+    assert page.session_state[f"point-{key}"] == (18, 15, 3)
+
+
+def test_the_map_and_its_curve_are_computed_on_demand(open_page, model_folder, scans, canvases, monkeypatch):
     found = np.zeros((20, 18, 12), np.float32)
     found[5, 5, 9] = 1
     monkeypatch.setattr(session, "saliency", lambda *_: found)
     page = choose(open_page(model_folder, scans))
-    assert rendered[-1].heat is None
     page.toggle(key="overlay").set_value(True).run()
-    assert rendered[-1].heat.max() == 255
-    assert rendered[-1].opacity == 0.5
-    page.slider(key="opacity").set_value(0.2).run()
-    assert rendered[-1].opacity == 0.2
-    next(button for button in page.button if button.label == "Go to the hottest slice (10)").click().run()
-    assert rendered[-1].view.index == 9
     assert not page.exception
+    assert canvases[-1].heat["shape"] == [20, 18, 12]
+    assert canvases[-1].curve == [0.0] * 9 + [1.0] + [0.0] * 2
+
+
+def test_the_page_speaks_the_chosen_language(open_page, model_folder, scans, canvases):
+    page = open_page(model_folder, scans)
+    page.session_state["language"] = "it"
+    choose(page)
+    assert canvases[-1].words["axial"] == "Assiale"
+    assert "probabilità calibrata" in html(page)
 
 
 def test_overlay_of_the_real_grad_cam(open_page, model_folder, scans):
@@ -174,7 +179,7 @@ def test_an_empty_map_is_said_aloud(open_page, model_folder, scans, monkeypatch)
     monkeypatch.setattr(session, "saliency", lambda *_: np.zeros((20, 18, 12), np.float32))
     page = choose(open_page(model_folder, scans))
     page.toggle(key="overlay").set_value(True).run()
-    assert page.info[0].value == "Grad-CAM found no region that speaks for this finding."
+    assert page.info[0].value == "The map found no region that speaks for this finding."
 
 
 def test_several_findings_have_a_card_each_and_a_choice_of_map(open_page, scans, tmp_path):
@@ -214,7 +219,7 @@ def test_a_refused_scan_shows_its_reason(open_page, scans, tmp_path):
     page = choose(open_page(model, scans))
     assert alerts(page)[0].startswith("Refused (modality): ")
     assert "No scan is open" in html(page)
-    assert not page.image
+    assert not page.get("bidi_component")
     assert panels.RESEARCH_ONLY in html(page)
 
 
@@ -246,7 +251,7 @@ def test_a_scan_that_vanished_is_refused_and_the_page_goes_on(open_page, model_f
 def test_a_scan_that_does_not_fit_is_shown_without_probability(open_page, scans, tmp_path):
     page = choose(open_page(save_tiny_model(tmp_path / "flat", dimensions=2), scans))
     assert alerts(page)[0].startswith("The model makes no prediction. Refused (not_one_slice)")
-    assert len(page.image) == 1
+    assert len(page.get("bidi_component")) == 1
     assert "calibrated probability" not in html(page)
     assert not page.toggle
 
@@ -281,19 +286,20 @@ def test_upload_of_a_nifti_file(open_page, model_folder, scans):
     page.file_uploader(key="upload").upload("../../DOE.nii.gz", content, "application/octet-stream").run()
     assert not page.exception
     assert alerts(page) == []
-    assert len(page.image) == 1
+    assert len(page.get("bidi_component")) == 1
     assert "DOE" not in everything(page)
 
 
-def test_upload_of_a_picture_has_no_letters_and_no_slices(open_page, scans, tmp_path, rendered):
+def test_upload_of_a_picture_has_no_letters_and_no_slices(open_page, scans, tmp_path, canvases):
     picture = BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)).save(picture, "PNG")
     page = open_page(save_tiny_model(tmp_path / "flat", dimensions=2), scans)
     page.segmented_control(key="source").set_value("Upload").run()
     page.file_uploader(key="upload").upload("x.png", picture.getvalue(), "image/png").run()
     assert not page.exception
-    assert not page.slider
-    assert rendered[-1].view.has_frame is False
+    assert canvases[-1].volume["hasFrame"] is False
+    assert canvases[-1].volume["shape"] == [30, 40, 1]
+    assert canvases[-1].volume["lengthUnit"] == "px"
     assert panels.WORDS["no_spacing"] in [warning.value for warning in page.warning]
 
 
@@ -309,7 +315,7 @@ def test_a_fault_shows_no_traceback_and_no_text_of_the_error(open_page, model_fo
     def burst(*_):
         raise RuntimeError("DOE^JANE 4711")
 
-    monkeypatch.setattr(display, "render", burst)
+    monkeypatch.setattr(review, "pack_volume", burst)
     page = choose(open_page(model_folder, scans))
     assert not page.exception
     assert "A fault of this viewer" in alerts(page)[0]

@@ -1,0 +1,164 @@
+"""The review of one scan: the slice canvas, the model's result beside it, and what may stand beside both."""
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+
+from app import panels, result_panel, session
+from app.canvas import slice_canvas
+from app.canvas.wire import pack_heat, pack_volume, turning
+from app.evidence import evidence_curve
+from app.faults import told
+from app.language import Words, spoken
+from app.panels import readable_date
+from app.related import earlier_studies, other_views
+from app.session import OpenScan, OpenScans
+from app.volumes import Shelf
+from pipeline.domain import Prediction, Scan
+from pipeline.model.package import Model
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What lies over a scan: the heat map as uint8 [i, j, k] on its voxels, and a number for each axial slice."""
+
+    heat: NDArray[np.uint8] | None = None
+    curve: list[float] | None = None
+
+
+@st.fragment
+def review(model: Model, scan: OpenScan) -> None:
+    """The picture, the result and their controls; a fragment, so that a control runs nothing else of the page."""
+    with told():
+        words = spoken()
+        left, right = st.columns([5, 2], gap="medium")
+        with right:
+            results(words, model, scan)
+            layer = choose_layer(words, model, scan)
+            beside = choose_beside(words, model, scan)
+            remarks(words, model, scan)
+        with left:
+            if beside is None:
+                show(words, scan, layer)
+            else:
+                show_both(words, scan, layer, beside)
+
+
+def results(words: Words, model: Model, scan: OpenScan) -> None:
+    """What to mind, then what the model says."""
+    for sentence in panels.warnings(scan.result, scan.volume):
+        st.warning(sentence, icon=":material/warning:")
+    if isinstance(scan.result, Prediction):
+        cards = [result_panel.result_card(words, model, scan.result, finding) for finding in model.findings]
+        st.html("".join(cards))
+    else:
+        refusal = panels.refusal_words(scan.result)
+        st.html(panels.alert(f"{words('result.no_prediction')} {refusal}"))
+
+
+def remarks(words: Words, model: Model, scan: OpenScan) -> None:
+    """How sure the model is, what it is for, which model it was, and what it is not."""
+    if isinstance(scan.result, Prediction):
+        st.caption(" ".join(result_panel.doubts(words, scan.result, len(model.networks))))
+    if model.intended_use:
+        st.html(panels.purpose(model.intended_use))
+    st.html(result_panel.signature(words, model))
+
+
+def choose_layer(words: Words, model: Model, scan: OpenScan) -> Layer:
+    """The heat map of a finding and its evidence curve, where the reader asks for them."""
+    if not isinstance(scan.result, Prediction) or not st.toggle(words("review.overlay"), key="overlay"):
+        return Layer()
+    finding = model.findings[0]
+    if len(model.findings) > 1:
+        finding = st.selectbox(words("review.finding"), model.findings, key="finding")
+    with st.spinner(words("review.computing")):
+        heat = session.heat_map(model, scan, finding)
+        curve = evidence_curve(model, scan, finding)
+    if not heat.any():
+        st.info(words("review.no_region"), icon=":material/visibility_off:")
+        return Layer(None, curve)
+    st.caption(words("review.hint"))
+    return Layer(heat, curve)
+
+
+def choose_beside(words: Words, model: Model, scan: OpenScan) -> OpenScan | None:
+    """Another view of the study or an earlier study of the patient, opened; None where there is none or none is wanted.
+
+    The second view of a radiograph stands beside the first from the start: they are read together.
+    """
+    settings = session.parse_settings(tuple(sys.argv[1:]))
+    scans, _, others = session.the_scans(settings.scans, model.read_rules)
+    every = [*scans, *(one.scan for one in others)]
+    current = next((one for one in every if one.scan_id == scan.key), None)
+    if current is None:
+        return None
+    views, earlier = other_views(every, current), earlier_studies(scans, current)
+    labels = {one.scan_id: words("review.other_view", number=n) for n, one in enumerate(views, 1)}
+    for n, one in enumerate(earlier, 1):
+        labels[one.scan_id] = words("review.earlier", when=n if settings.hide_identity else readable_date(one.acquired))
+    if not labels:
+        return None
+    chosen = st.selectbox(
+        words("review.beside"), ["", *labels], index=1 if views else 0, key=f"beside-{scan.key}",
+        format_func=lambda key: labels.get(key, words("review.nothing_beside")),
+    )  # fmt: skip
+    return _opened(model, {one.scan_id: one for one in every}, chosen, words) if chosen else None
+
+
+def _opened(model: Model, every: dict[str, Scan], scan_id: str, words: Words) -> OpenScan:
+    opened: OpenScans = st.session_state.setdefault("opened", OpenScans())
+    with st.spinner(words("review.reading")):
+        return opened.get(scan_id, lambda: session.open_scan(model, every[scan_id]))
+
+
+def show_both(words: Words, scan: OpenScan, layer: Layer, other: OpenScan) -> None:
+    """The scan and another one, each with its own canvas, the other one with its probability."""
+    first, second = st.columns(2, gap="small")
+    with first:
+        st.caption(words("review.this_scan"))
+        show(words, scan, layer, compact=True)
+    with second:
+        probabilities = other.result.probabilities if isinstance(other.result, Prediction) else {}
+        said = [f"{finding} {panels.percent(p)}" for finding, p in probabilities.items()]
+        date = readable_date(other.identity.study_date)
+        hidden = session.parse_settings(tuple(sys.argv[1:])).hide_identity
+        st.caption(" · ".join([*([] if hidden or not date else [date]), *said]) or words("result.no_prediction"))
+        show(words, other, Layer(), compact=True)
+
+
+def show(words: Words, scan: OpenScan, layer: Layer, compact: bool = False) -> None:
+    """The slice canvas of a scan; keeps the point that the reader marks on it (`marked_point`)."""
+    volume, heat = scan.volume, layer.heat
+    described = _shelf("volumes", session.OPEN_SCANS).offer(
+        (scan.key, id(volume)), lambda: pack_volume(volume, scan.has_frame)
+    )
+    warm = None
+    if heat is not None:
+        shelf = _shelf("heat-maps", session.HEAT_MAPS)
+        warm = shelf.offer((scan.key, id(heat)), lambda: pack_heat(heat))
+    data: dict[str, object] = {
+        "volume": described, "heat": warm, "curve": layer.curve, "compact": compact,
+        "words": words.section("canvas"), "windows": [
+            {"name": one.name, "label": words(f"canvas.window_{one.key}"), "low": one.low, "high": one.high}
+            for one in scan.windows
+        ],
+    }  # fmt: skip
+    point = slice_canvas(data, f"canvas-{scan.key}", on_point=lambda: None)
+    if point is not None:
+        i, j, k, _ = turning(volume.shape) @ [*point, 1]
+        st.session_state[f"point-{scan.key}"] = (int(i), int(j), int(k))
+
+
+def marked_point(key: str) -> tuple[int, int, int] | None:
+    """Voxel [i, j, k] that the reader marked on the open scan of this key; None while there is none."""
+    point: tuple[int, int, int] | None = st.session_state.get(f"point-{key}")
+    return point
+
+
+def _shelf(name: str, limit: int) -> Shelf:
+    shelf: Shelf = st.session_state.setdefault(f"shelf-{name}", Shelf(limit))
+    return shelf

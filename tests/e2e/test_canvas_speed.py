@@ -1,0 +1,109 @@
+"""How fast the canvas is, measured in the browser: repaint of three planes, first slice of a 105 MB scan.
+
+python -m pytest tests/e2e/test_canvas_speed.py -m slow -s
+"""
+
+import json
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from app.canvas.wire import pack_volume
+from app.volumes import entry_module
+from pipeline.domain import Volume
+from tests.app.conftest import save_tiny_model
+from tests.app.running import start_viewer, stop_viewer
+from tests.e2e.bench import served
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    # pytest-base-url 2.1 defines its fixture in a way that pytest 10 will refuse; nothing of ours.
+    pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
+]
+
+SHAPE = (512, 512, 200)
+REPAINT_MS = 16
+FIRST_SLICE_S = 2.0
+REPAINTS = """async ({ entry, description }) => {
+    const at = (name) => import(entry.replace("element.js", name));
+    const [{ Scene }, { Volume, Heat }, { Pane }] = await Promise.all([at("scene.js"), at("volume.js"), at("pane.js")]);
+    const volume = new Volume(description);
+    await volume.load(() => {}, new AbortController().signal);
+    const scene = new Scene(volume, [{ name: "soft", label: "soft", low: -160, high: 240 }]);
+    scene.heat = new Heat({ shape: [128, 128, 100], steps: [4, 4, 2], url: "" });
+    scene.heat.cells = new Uint8Array(128 * 128 * 100).map((_, n) => n % 251);
+    const panes = [["axial", 640, 640], ["coronal", 320, 318], ["sagittal", 320, 318]].map(([name, width, height]) => {
+        const pane = new Pane(name);
+        pane.canvas.style.cssText = `width:${width}px;height:${height}px`;
+        document.body.append(pane.canvas);
+        return pane;
+    });
+    const words = { slice: "{plane} {number}/{count}", axial: "Axial", coronal: "Coronal", sagittal: "Sagittal" };
+    const times = [];
+    for (let n = 0; n < 80; n++) {
+        await new Promise(requestAnimationFrame);
+        scene.position = [100 + 3 * n, 120 + 2 * n, 20 + n];
+        const began = performance.now();
+        scene.shade.set(scene.window);
+        for (const pane of panes) pane.paint(scene, words);
+        for (const pane of panes) pane.context.getImageData(0, 0, 1, 1); // until it is really drawn, not only asked for
+        times.push(performance.now() - began);
+    }
+    return times.slice(10);
+}"""
+
+
+def chest() -> np.ndarray:
+    """A body with two lungs and noise, int16 HU [i, j, k]."""
+    rng = np.random.default_rng(0)
+    x, y = np.ogrid[:512, :512]
+    plane = np.where(((x - 256) / 230) ** 2 + ((y - 256) / 180) ** 2 < 1, 40, -1000)
+    for centre in (160, 350):
+        plane[((x - centre) / 70) ** 2 + ((y - 256) / 110) ** 2 < 1] = -800
+    noise = rng.normal(0, 20, (512, 512, 8)).astype(np.int16)
+    return np.repeat(plane[..., np.newaxis], 200, 2).astype(np.int16) + np.tile(noise, (1, 1, 25))
+
+
+def test_three_planes_are_repainted_within_a_frame(page: Page) -> None:
+    volume = Volume(np.asfortranarray(chest(), dtype=np.float32), np.diag([0.7, 0.7, 1.25, 1.0]), "HU")
+    with served() as bench:
+        page.goto(bench.address)
+        page.wait_for_function("() => window.ready")
+        description = json.loads(json.dumps(bench.shelf.offer("chest", lambda: pack_volume(volume, True))))
+        times = page.evaluate(REPAINTS, {"entry": entry_module(), "description": description})
+    median, worst = float(np.median(times)), float(np.quantile(times, 0.95))
+    print(f"\nrepaint of three planes, 512x512x200 with heat map: median {median:.1f} ms, 95 % within {worst:.1f} ms")
+    assert median <= REPAINT_MS
+
+
+def test_the_first_slice_of_a_large_scan_comes_soon(page: Page, tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("a", "b"):
+        nib.save(nib.Nifti1Image(chest(), np.diag([-0.7, -0.7, 1.25, 1.0])), folder / f"{name}.nii")
+    viewer = start_viewer(save_tiny_model(tmp_path / "model"), folder, tmp_path)
+    try:
+        page.set_default_timeout(60_000)
+        page.goto(viewer.link)
+        found = {}
+        for name in ("a", "b"):  # the first one warms up what every later one finds warm
+            page.get_by_role("combobox").first.fill(name)
+            option = page.get_by_role("option").filter(has_text=f"{name}.nii").first
+            option.wait_for()
+            page.locator(".slices").evaluate_all("all => all.forEach(one => { one.dataset.old = 1; })")
+            began = time.perf_counter()
+            option.click()
+            page.locator('.slices:not([data-old]):not([data-state="loading"])').wait_for()
+            found["first"] = time.perf_counter() - began
+            page.locator('.slices:not([data-old])[data-state="ready"]').wait_for()
+            found["all"] = time.perf_counter() - began
+            page.wait_for_timeout(500)
+    finally:
+        stop_viewer(viewer)
+    print(f"\n105 MB scan: first slice after {found['first']:.2f} s, all after {found['all']:.2f} s (model included)")
+    assert found["first"] <= FIRST_SLICE_S
