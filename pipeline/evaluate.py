@@ -56,13 +56,16 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     """
     model = run.folder / "model"
     asked, options = options, replace(options, split="", unit=None, aggregate=None)
+    _look_again(run, section_of(options, run.config.evaluate), asked)
     refused, unused, changed = _prepared(run)
     facts = _facts(model, run.settings) | {str(k): str(v) for k, v in run.settings.get("training", {}).items()}
     shared = shared_patients(run.table, options.allow_shared_patients)
     notes = [*changed, *shared]
     work = Work(
         run.config.name, run.table, section_of(options, run.config.evaluate), run.points, splits_of(options), notes,
-        run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused, probes=_probes(run),
+        run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused,
+        probes=_kept(run, "shortcuts.json"), robustness=_kept(run, "robustness.json"),
+        gallery=_kept(run, "gallery.json"),
     )  # fmt: skip
     if view := _view(asked):
         section = section_of(asked, run.config.evaluate)
@@ -85,10 +88,33 @@ def _view(options: Evaluate) -> str:
     return "_".join(["evaluation", *filter(None, parts)]) if any(parts) else ""
 
 
-def _probes(run: Run) -> dict[str, Any]:
-    """What training measured of header, border and thumbnail alone; nothing where it did not."""
-    path = run.folder / "shortcuts.json"
-    return read_json(path) if path.is_file() else {}
+def _look_again(run: Run, section: EvaluateSection, options: Evaluate) -> None:
+    """Write RUN/robustness.json and RUN/gallery.json where they are asked for: only these need the scans again."""
+    if not (options.robustness or options.gallery):
+        return
+    from pipeline.audit.tested import tested  # torch is loaded only where a network runs
+
+    tests, model = tested(run), {"model_sha256": sha256_of(run.folder / "model" / "model.json")}
+    if options.robustness:
+        from pipeline.audit.robustness import robustness
+
+        write_json(run.folder / "robustness.json", model | robustness(tests, section))
+    if options.gallery:
+        from pipeline.audit.gallery import gallery
+
+        write_json(run.folder / "gallery.json", model | gallery(tests))
+
+
+def _kept(run: Run, name: str) -> dict[str, Any]:
+    """Finding -> what an earlier look at the scans found; nothing where there was none, or at another model."""
+    path = run.folder / name
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    if name == "shortcuts.json":
+        return found
+    findings, own = found.get("findings"), sha256_of(run.folder / "model" / "model.json")
+    return findings if isinstance(findings, dict) and found.get("model_sha256") == own else {}
 
 
 def _facts(model: Path, settings: Mapping[str, Any]) -> dict[str, str]:
