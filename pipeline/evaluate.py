@@ -10,10 +10,11 @@ import pandas as pd
 import tyro
 from pydantic import TypeAdapter
 
+from pipeline.audit.local_check import card_of, local_check, sentences
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stdout
-from pipeline.domain import ReadRules
+from pipeline.domain import OperatingPoint, ReadRules
 from pipeline.evaluate_options import USAGE, Evaluate, check, required, section_of, splits_of, thresholds
-from pipeline.evaluation.assess import choose_points
+from pipeline.evaluation.assess import assess, choose_points
 from pipeline.evaluation.compare import compare_all
 from pipeline.evaluation.join import join
 from pipeline.evaluation.run_folder import Run, read_frozen, read_run
@@ -188,11 +189,29 @@ def evaluate_model(options: Evaluate) -> int:
     joined = join(read_table(summary.predictions), labels)
     table = check_predictions(joined.table, "the scores")
     section, intended = section_of(options, EvaluateSection()), str(settings.get("intended_use", ""))
-    notes = (*told, *joined.notes, *shared_patients(table, options.allow_shared_patients))
+    notes = [*told, *joined.notes, *shared_patients(table, options.allow_shared_patients)]
+    notes += _checked_here(model, table, points, section, options)
     facts = _facts(model, settings)
     work = Work(str(settings["name"]), table, section, points, splits_of(options), notes, {}, facts, intended)
     publish(out, _as_asked(work, options))
+    if options.recalibrate is not None:
+        from pipeline.audit.recalibrate import recalibrate
+
+        copy = recalibrate(model, scans, table, options.recalibrate)
+        stdout.print(f"recalibrated  {copy} (judge it on other scans: on these it flatters)", markup=False)
     return DONE if summary.complete else WITH_REJECTIONS
+
+
+def _checked_here(
+    model: Path, table: pd.DataFrame, points: Mapping[str, OperatingPoint], section: EvaluateSection, options: Evaluate
+) -> list[str]:
+    """Whether the model holds here, in sentences and in OUT/local_check.json; scan by scan only, as its card is."""
+    if section.unit != "scan":
+        return []
+    evaluation = assess(table, section, points, splits_of(options))
+    found = local_check(evaluation, table, points, card_of(model))
+    write_json(required(options.out) / "local_check.json", found)
+    return sentences(found)
 
 
 def labels_of_scans(
