@@ -10,10 +10,11 @@ import pandas as pd
 import tyro
 from pydantic import TypeAdapter
 
+from pipeline.audit.local_check import card_of, local_check, sentences
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stdout
-from pipeline.domain import ReadRules
+from pipeline.domain import OperatingPoint, ReadRules
 from pipeline.evaluate_options import USAGE, Evaluate, check, required, section_of, splits_of, thresholds
-from pipeline.evaluation.assess import choose_points
+from pipeline.evaluation.assess import assess, choose_points
 from pipeline.evaluation.compare import compare_all
 from pipeline.evaluation.join import join
 from pipeline.evaluation.run_folder import Run, read_frozen, read_run
@@ -56,13 +57,16 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     """
     model = run.folder / "model"
     asked, options = options, replace(options, split="", unit=None, aggregate=None)
+    _look_again(run, section_of(options, run.config.evaluate), asked)
     refused, unused, changed = _prepared(run)
     facts = _facts(model, run.settings) | {str(k): str(v) for k, v in run.settings.get("training", {}).items()}
     shared = shared_patients(run.table, options.allow_shared_patients)
     notes = [*changed, *shared]
     work = Work(
         run.config.name, run.table, section_of(options, run.config.evaluate), run.points, splits_of(options), notes,
-        run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused, probes=_probes(run),
+        run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused,
+        probes=_kept(run, "shortcuts.json"), robustness=_kept(run, "robustness.json"),
+        gallery=_kept(run, "gallery.json"),
     )  # fmt: skip
     if view := _view(asked):
         section = section_of(asked, run.config.evaluate)
@@ -85,10 +89,33 @@ def _view(options: Evaluate) -> str:
     return "_".join(["evaluation", *filter(None, parts)]) if any(parts) else ""
 
 
-def _probes(run: Run) -> dict[str, Any]:
-    """What training measured of header, border and thumbnail alone; nothing where it did not."""
-    path = run.folder / "shortcuts.json"
-    return read_json(path) if path.is_file() else {}
+def _look_again(run: Run, section: EvaluateSection, options: Evaluate) -> None:
+    """Write RUN/robustness.json and RUN/gallery.json where they are asked for: only these need the scans again."""
+    if not (options.robustness or options.gallery):
+        return
+    from pipeline.audit.tested import tested  # torch is loaded only where a network runs
+
+    tests, model = tested(run), {"model_sha256": sha256_of(run.folder / "model" / "model.json")}
+    if options.robustness:
+        from pipeline.audit.robustness import robustness
+
+        write_json(run.folder / "robustness.json", model | robustness(tests, section))
+    if options.gallery:
+        from pipeline.audit.gallery import gallery
+
+        write_json(run.folder / "gallery.json", model | gallery(tests))
+
+
+def _kept(run: Run, name: str) -> dict[str, Any]:
+    """Finding -> what an earlier look at the scans found; nothing where there was none, or at another model."""
+    path = run.folder / name
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    if name == "shortcuts.json":
+        return found
+    findings, own = found.get("findings"), sha256_of(run.folder / "model" / "model.json")
+    return findings if isinstance(findings, dict) and found.get("model_sha256") == own else {}
 
 
 def _facts(model: Path, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -162,11 +189,29 @@ def evaluate_model(options: Evaluate) -> int:
     joined = join(read_table(summary.predictions), labels)
     table = check_predictions(joined.table, "the scores")
     section, intended = section_of(options, EvaluateSection()), str(settings.get("intended_use", ""))
-    notes = (*told, *joined.notes, *shared_patients(table, options.allow_shared_patients))
+    notes = [*told, *joined.notes, *shared_patients(table, options.allow_shared_patients)]
+    notes += _checked_here(model, table, points, section, options)
     facts = _facts(model, settings)
     work = Work(str(settings["name"]), table, section, points, splits_of(options), notes, {}, facts, intended)
     publish(out, _as_asked(work, options))
+    if options.recalibrate is not None:
+        from pipeline.audit.recalibrate import recalibrate
+
+        copy = recalibrate(model, scans, table, options.recalibrate)
+        stdout.print(f"recalibrated  {copy} (judge it on other scans: on these it flatters)", markup=False)
     return DONE if summary.complete else WITH_REJECTIONS
+
+
+def _checked_here(
+    model: Path, table: pd.DataFrame, points: Mapping[str, OperatingPoint], section: EvaluateSection, options: Evaluate
+) -> list[str]:
+    """Whether the model holds here, in sentences and in OUT/local_check.json; scan by scan only, as its card is."""
+    if section.unit != "scan":
+        return []
+    evaluation = assess(table, section, points, splits_of(options))
+    found = local_check(evaluation, table, points, card_of(model))
+    write_json(required(options.out) / "local_check.json", found)
+    return sentences(found)
 
 
 def labels_of_scans(

@@ -16,7 +16,7 @@ from pipeline.sections import EvaluateSection
 USAGE = """usage: python -m pipeline.evaluate RUN [--split test]
        python -m pipeline.evaluate RUN --against RUN2
        python -m pipeline.evaluate --predictions P.csv --labels L.csv --out DIR
-       python -m pipeline.evaluate --model MODEL --scans SCANS --labels L.csv --out DIR
+       python -m pipeline.evaluate --model MODEL --scans SCANS --labels L.csv --out DIR [--recalibrate COPY]
 
 Says how good a model is, with intervals: evaluation.json, report.html, and the model card.
 The demo:  python -m pipeline.evaluate runs/demo/run
@@ -74,6 +74,14 @@ class Evaluate:
     """Seed of the bootstrap. Default: the run's, else 0."""
     allow_shared_patients: bool = False
     """Go on although the same patients or images are in the test split and in another one. The report says so."""
+    robustness: bool = False
+    """RUN: predict the test scans again under noise, blur, less contrast, coarser voxels, rotation and lost slices,
+    into RUN/robustness.json; needs the scans, and about twenty predictions a scan."""
+    gallery: bool = False
+    """RUN: show the most confident errors and the least certain test scans in the report, with where the model looked,
+    into RUN/gallery.json; needs the scans. Pictures may hold burned-in text: look before you hand the report on."""
+    recalibrate: Path | None = None
+    """With --model: folder for a copy of the model whose calibration and thresholds are fitted on these scans."""
     language: Literal["en", "es", "pt", "it"] = "en"
     """Language of the report: English, Spanish, Portuguese or Italian."""
     pdf: bool = False
@@ -84,14 +92,19 @@ class Evaluate:
 
 def check(options: Evaluate) -> None:
     """Refuse options that do not belong together, all of them at once."""
-    names = ("run", "predictions", "labels", "model", "scans", "out", "against", "split", "threshold", "target")
+    names = ("run", "predictions", "labels", "model", "scans", "out", "against", "split", "threshold", "target",
+             "robustness", "gallery", "recalibrate")  # fmt: skip
     given = {name for name in names if getattr(options, name)}
     modes = sorted(given & {"run", "predictions", "model"})
     one = f"give one of RUN, --predictions or --model; found {', '.join(modes) or 'none'}"
     found = [] if len(modes) == 1 else [one]
     found += ["give one RUN folder; compare two with --against"] if len(options.run) > 1 else []
     needed: dict[str, set[str]] = {"run": set(), "predictions": {"labels", "out"}, "model": {"scans", "labels", "out"}}
-    allowed = {"run": {"split", "against"}, "predictions": {"split", "threshold", "target"}, "model": {"split"}}
+    allowed = {
+        "run": {"split", "against", "robustness", "gallery"},
+        "predictions": {"split", "threshold", "target"},
+        "model": {"split", "recalibrate"},
+    }
     for mode in modes[:1] if len(modes) == 1 else []:
         shown = "RUN" if mode == "run" else f"--{mode}"
         found += [f"{shown} needs --{name}" for name in sorted(needed[mode] - given)]
@@ -99,6 +112,11 @@ def check(options: Evaluate) -> None:
         found += [f"--{name} does not go with {shown}" for name in foreign]
     if options.out and options.scans and options.out.resolve().is_relative_to(options.scans.resolve()):
         found.append("--out lies inside --scans; inputs are never altered, choose another folder")
+    copy, inputs = options.recalibrate, (options.scans, options.model)
+    if copy and any(one and copy.resolve().is_relative_to(one.resolve()) for one in inputs):
+        found.append("--recalibrate lies inside --scans or --model, which are never altered; choose another folder")
+    if copy and copy.exists():
+        found.append(f"--recalibrate {copy} exists already; give a folder that does not")
     if found:
         raise UsageError("the options can't be used:\n" + "\n".join(f"  {problem}" for problem in found) + "\n" + USAGE)
 

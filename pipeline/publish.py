@@ -20,6 +20,7 @@ from pipeline.results.drawing import Drawing, save
 from pipeline.results.language import Language
 from pipeline.results.pdf import write_pdf
 from pipeline.results.report import Report, write_report
+from pipeline.results.robustness import robustness_drawing
 from pipeline.results.shortcuts import warnings_of
 from pipeline.results.table_one import table_one
 from pipeline.results.words import headline
@@ -35,6 +36,8 @@ class Work:
         unused: Scans that were read and are in no split.
         extras: Which optional files to write: "pdf", "figures".
         probes: Finding -> shortcut probe -> its AUROC, where training wrote them.
+        robustness: Finding -> disturbance -> what it costs, where that was looked at.
+        gallery: Finding -> cases with a picture, where they were drawn.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Work:
     language: str = "en"
     extras: frozenset[str] = frozenset()
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    robustness: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    gallery: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def publish(folder: Path, work: Work) -> Evaluation:
@@ -67,6 +72,7 @@ def publish(folder: Path, work: Work) -> Evaluation:
         [f"{note[:1].upper()}{note[1:]}." for note in notes], work.intended_use,
         flow=flow_of(known, work.refused, work.unused),
         table_one=table_one(known, findings_of(known.columns), subgroup_columns(known)), say=say,
+        robustness=work.robustness, gallery=work.gallery,
     )  # fmt: skip
     write_report(folder / "report.html", report)
     for line in [*notes, *headline(evaluation[split], split)]:
@@ -90,4 +96,5 @@ def _drawings(work: Work, evaluation: Evaluation, split: str) -> dict[str, list[
         curves = curves_of(cases, work.section.level, work.section.seed)
         subgroups = evaluation[split]["subgroups"]
         drawn[finding] = [] if curves is None else figures.of_finding(finding, found, curves, subgroups)
+        drawn[finding] += robustness_drawing(work.robustness[finding]) if finding in work.robustness else []
     return drawn

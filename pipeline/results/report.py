@@ -14,6 +14,7 @@ from pipeline.results import tables, words
 from pipeline.results.cohort_flow import Flow
 from pipeline.results.drawing import Drawing, page_svg
 from pipeline.results.language import Language
+from pipeline.results.robustness import robustness_answer, robustness_rows
 from pipeline.results.table_one import Section
 
 TEMPLATES = Path(__file__).parent
@@ -34,6 +35,8 @@ class Report:
         intended_use: In the owner's words.
         flow: How scans became the evaluated ones; None leaves the diagram out.
         table_one: Names of the cohort's parts, and the sections of its Table 1.
+        robustness: Finding -> content of robustness.json.
+        gallery: Finding -> content of gallery.json.
         say: The reader's language.
         made: Day of the report.
     """
@@ -48,6 +51,8 @@ class Report:
     intended_use: str = ""
     flow: Flow | None = None
     table_one: tuple[Sequence[str], Sequence[Section]] = ((), ())
+    robustness: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    gallery: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     say: Language = field(default_factory=lambda: Language("en"))
     made: date = field(default_factory=date.today)
 
@@ -147,4 +152,7 @@ def _section(numbers: Mapping[str, Any], finding: str, report: Report) -> dict[s
         "rows": tables.finding_rows(found),
         "groups": list(tables.group_rows(numbers["subgroups"], finding)),
         "tests": tables.test_rows(numbers.get("subgroup_tests", {}), finding),
+        "robustness": robustness_rows(report.robustness.get(finding, {})),
+        "robustness_answer": robustness_answer(report.robustness.get(finding, {})),
+        "cases": [{**case, "image": Markup(case["image"])} for case in report.gallery.get(finding, ())],
     }

@@ -71,8 +71,11 @@ def in_parallel(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     if len(items) == 1:
         yield function(items[0])
         return
+    few = min(4, -(-len(items) // (4 * cores())))  # several at once: handing over costs time, waiting for the last too
     with ThreadPoolExecutor(cores()) as threads:
-        yield from threads.map(function, items)
+        parts = [items[at : at + few] for at in range(0, len(items), few)]
+        for results in threads.map(lambda part: [function(item) for item in part], parts):
+            yield from results
 
 
 def decode_frame(request: Request, encoded: bytes) -> Frame:

@@ -11,6 +11,9 @@ HUMAN = re.compile(r"homo|human", re.IGNORECASE)
 HUMAN_CODES = frozenset({"337915000", "L-85B00"})
 """Homo sapiens in SNOMED CT, and in the older SRT (PS3.16 CID 7454)."""
 
+LITTLE = 1.1
+"""Magnification up to which distances at the detector pass for the patient's: that of a chest radiograph."""
+
 PROJECTIONS = frozenset({"CR", "DX", "MG"})
 PAIRED = frozenset({
     "ANKLE", "ARM", "BREAST", "CALCANEUS", "CLAVICLE", "ELBOW", "EYE", "FEMUR", "FINGER", "FOOT", "FOREARM", "HAND",
@@ -45,6 +48,23 @@ def check_human(header: Header) -> None:
     coded = any(text_in(code, "CodeValue") not in HUMAN_CODES for code in codes)
     if (species and not HUMAN.search(species)) or coded:
         raise ScanError(Reason.NON_HUMAN, "the header names another species than human")
+
+
+def is_magnified(header: Header) -> bool:
+    """Whether a picture's only pixel spacing is that at the detector, and the patient's may be quite another.
+
+    Projection magnifies by (source to detector) / (source to patient) (PS3.3 C.8.11.5). A breast lies on its
+    detector, unless the header names a factor.
+    """
+    if header.numbers("PixelSpacing"):
+        return False
+    factor = header.number("EstimatedRadiographicMagnificationFactor")
+    detector, patient = header.number("DistanceSourceToDetector"), header.number("DistanceSourceToPatient")
+    if not factor and detector and patient:
+        factor = detector / patient
+    if not factor and header.text("Modality").upper() == "MG":
+        factor = 1.0
+    return not factor or not 1 <= factor <= LITTLE
 
 
 def _side_is_doubtful(header: Header) -> bool:

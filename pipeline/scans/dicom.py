@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.domain import Affine, ReadRules, Reason, Scan, ScanError, Volume, Voxels
 from pipeline.scans.boundary import check_voxels
 from pipeline.scans.codecs import in_parallel
+from pipeline.scans.content import is_magnified
 from pipeline.scans.enhanced import Frame, frames_of
 from pipeline.scans.extent import extent_of
 from pipeline.scans.frames import each_frame, is_native
@@ -152,8 +153,10 @@ def _picture(slices: Sequence[Slice]) -> Volume:
         raise ScanError(Reason.NO_GEOMETRY, "slices without ImagePositionPatient can't be put in order")
     spacing = slices[0].plane.spacing
     affine = plane_affine(PICTURE, spacing or (1.0, 1.0), (0, 0, 0), (0, 0, 1))
-    at_patient = slices[0].header.numbers("PixelSpacing")
-    warnings = () if at_patient else ("detector_spacing",) if spacing else ("no_spacing",)
+    if not spacing:
+        warnings: tuple[str, ...] = ("no_spacing",)
+    else:
+        warnings = ("detector_spacing",) if is_magnified(slices[0].header) else ()
     return _volume(slices, _voxels(slices), affine, warnings)
 
 

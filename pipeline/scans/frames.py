@@ -143,29 +143,35 @@ def encoded_frames(header: Header, count: int) -> list[bytes]:
     """
     if header.pixel_length != UNDEFINED_LENGTH:
         raise ScanError(Reason.MALFORMED, "compressed pixels must come in fragments of undefined total length")
-    with header.path.open("rb") as file:
+    with header.path.open("rb", buffering=0) as file:
         file.seek(header.pixel_offset)
         raw = file.read()
-    fragments = raw[: _end_of_fragments(raw)]
-    frames = list(generate_frames(fragments, number_of_frames=count))
+    ((table, first), *fragments), end = _fragments(raw)
+    if count == 1 and len(fragments) == 1 and first - table <= 4:
+        frames = [raw[slice(*fragments[0])]]
+    else:
+        frames = list(generate_frames(raw[:end], number_of_frames=count))
     if len(frames) != count:
         raise ScanError(Reason.MALFORMED, f"{count} frames expected, {len(frames)} found")
     return frames
 
 
-def _end_of_fragments(raw: bytes) -> int:
-    """Where the sequence of fragments ends, its delimiter included.
+def _fragments(raw: bytes) -> tuple[list[tuple[int, int]], int]:
+    """Where each item begins and ends, the table of offsets first; and where the sequence ends, its delimiter included.
 
     Raises:
         ScanError: truncated, if a fragment or the delimiter is not all there; malformed for anything else than items.
     """
-    at = 0
+    at, found = 0, list[tuple[int, int]]()
     while at + 8 <= len(raw):
         tag, length = raw[at : at + 4], int.from_bytes(raw[at + 4 : at + 8], "little")
         at += 8
         if tag == b"\xfe\xff\xdd\xe0":
-            return at
+            if not found:
+                raise ScanError(Reason.MALFORMED, "the compressed pixels have no table of offsets")
+            return found, at
         if tag != b"\xfe\xff\x00\xe0" or length == UNDEFINED_LENGTH:
             raise ScanError(Reason.MALFORMED, "the compressed pixels are no sequence of fragments")
+        found.append((at, at + length))
         at += length
     raise ScanError(Reason.TRUNCATED, "the compressed pixels end early")

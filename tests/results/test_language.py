@@ -9,6 +9,7 @@ import pytest
 from pipeline.results.drawing import page_svg
 from pipeline.results.language import LANGUAGES, Language, read
 from pipeline.results.report import METHODS, render
+from pipeline.results.robustness import robustness_drawing
 from pipeline.results.words import MEANINGS, NAMES
 from tests.results.test_figures import drawings
 from tests.results.test_report import evaluation, full_report
@@ -52,7 +53,8 @@ def test_every_name_meaning_method_and_figure_is_translated(code: str) -> None:
     say = Recording(code)
     for text in [*NAMES.values(), *MEANINGS.values(), *METHODS]:
         say(text)
-    for drawing in drawings():
+    figures = robustness_drawing(full_report(evaluation(), "test", say).robustness["nodule"])
+    for drawing in [*drawings(), *figures]:
         say(drawing.title)
         page_svg(drawing, say)
     assert say.left - SAME - {"site: A", "site: B"} == set()

@@ -32,13 +32,27 @@ def full_report(found: dict[str, Any], split: str, say: Language) -> Report:
     """A report with every part that evaluate fills in."""
     table = check_predictions(predictions().astype(str), "P")
     flow, one = flow_of(table, {"truncated": 1}, 2), table_one(table, ["nodule"], ["sex"])
-    return Report("lung", found, split, {}, flow=flow, table_one=one, say=say)
+    kinds = {"as it is": {"auroc": measured(0.9)}} | {
+        name: [{"strength": unit.format(2), "auroc": measured(0.8), "flips": measured(0.25)}]
+        for name, unit in {
+            "noise": "{:g} % of the span", "blur": "{:g} model voxels", "contrast": "{:g} % less",
+            "resampling": "{:g} times coarser", "rotation": "{:g} degrees", "missing slices": "{:g} % lost",
+        }.items()
+    }  # fmt: skip
+    case = {"scan_id": "a1", "y": 1, "p": 0.4, "slice": 2, "slices": 9, "image": "data:image/png;base64,"}
+    cases = [case | {"kind": kind} for kind in ("missed", "false alarm", "unsure")]
+    return Report("lung", found, split, {}, flow=flow, table_one=one, say=say, robustness={"nodule": kinds},
+                  gallery={"nodule": cases})  # fmt: skip
+
+
+def measured(value: float) -> dict[str, Any]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.05, "level": 0.95, "method": "Wilson", "n": 9}
 
 
 class Balanced(HTMLParser):
     """Fails where tags are not closed in order."""
 
-    VOID = frozenset({"meta", "br", "path", "use"})
+    VOID = frozenset({"meta", "img", "br", "path", "use"})
 
     def __init__(self) -> None:
         super().__init__()

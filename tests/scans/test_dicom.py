@@ -260,6 +260,30 @@ def test_a_palette_becomes_rgb(tmp_path):
     np.testing.assert_array_equal(volume.voxels[1, 1, 0], [0, 10, 20])
 
 
+@pytest.mark.parametrize(
+    ("modality", "said", "warnings"),
+    [
+        ("DX", {}, ("detector_spacing",)),
+        ("DX", {"EstimatedRadiographicMagnificationFactor": "1.08"}, ()),
+        ("DX", {"EstimatedRadiographicMagnificationFactor": "1.5"}, ("detector_spacing",)),
+        ("DX", {"EstimatedRadiographicMagnificationFactor": "0.5"}, ("detector_spacing",)),
+        ("DX", {"DistanceSourceToDetector": "1800", "DistanceSourceToPatient": "1700"}, ()),
+        ("DX", {"DistanceSourceToDetector": "1000", "DistanceSourceToPatient": "700"}, ("detector_spacing",)),
+        ("DX", {"DistanceSourceToDetector": "1000", "DistanceSourceToPatient": "0"}, ("detector_spacing",)),
+        ("DX", {"PixelSpacing": ["0.1", "0.1"]}, ()),
+        ("MG", {}, ()),
+        ("MG", {"EstimatedRadiographicMagnificationFactor": "1.8"}, ("detector_spacing",)),
+    ],
+)
+def test_spacing_at_the_detector_is_said_where_it_may_mislead(tmp_path, modality, said, warnings):
+    ds = dicom(pixels()[0], (0, 0, 0))
+    del ds.ImagePositionPatient, ds.ImageOrientationPatient, ds.PixelSpacing
+    ds.Modality, ds.SeriesInstanceUID, ds.ImagerPixelSpacing = modality, "1.2", [0.2, 0.1]
+    for keyword, value in said.items():
+        setattr(ds, keyword, value)
+    assert read_volume(write(ds, tmp_path / "a.dcm")).warnings == warnings
+
+
 def test_pictures_have_detector_spacing_or_say_that_they_have_none(tmp_path):
     ds = dicom(pixels(1)[0], (0, 0, 0))
     ds.Modality, ds.SeriesInstanceUID, ds.ImagerPixelSpacing = "CR", "1.2", [0.2, 0.1]
