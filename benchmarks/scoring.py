@@ -74,12 +74,12 @@ def write_scans(folder: Path, count: int, slices: int = SLICES) -> Path:
     return folder
 
 
-def write_model(folder: Path) -> Model:
-    """An untrained 3D ResNet-18."""
-    network = ModelSection(dimensions=3, backbone="resnet18")
+def write_model(folder: Path, backbone: str = "resnet18", width: float = 1.0, size: int = SIZE) -> Model:
+    """An untrained 3D ResNet."""
+    network = ModelSection(dimensions=3, backbone=backbone, width=width)
     settings = Settings(
         name="benchmark", task="binary", findings=("nodule",), read=ReadRules(), model=network, operating_points={},
-        preprocess=PreprocessSection(size=(SIZE,) * 3, spacing_mm=(SIDE_MM,) * 3, window=(-1000, 400)),
+        preprocess=PreprocessSection(size=(size,) * 3, spacing_mm=(SIDE_MM,) * 3, window=(-1000, 400)),
         calibration=uncalibrated("binary", 1),
     )  # fmt: skip
     save_model(folder, settings, [build_network(network, 1)])
