@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stderr, stdout
+from pipeline.domain import UsageError
 
 if TYPE_CHECKING:
     from pipeline.scoring.folder import Request
@@ -40,6 +41,10 @@ class Options:
     """Add patient_id, accession_number, study_uid and series_uid to the table."""
     saliency: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write a Grad-CAM map for each scan and finding to OUT/saliency, as NIfTI in the scan's own space (slower)."""
+    engine: Literal["local", "ray"] = "local"
+    """local: on this machine; ray: on a Ray cluster whose machines all see the folders (docs/scoring.md)."""
+    ray_address: str = ""
+    """With --engine ray: the cluster, for example 10.0.0.1:6379 or auto; without it Ray is started here."""
     watch: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on when all is scored, and take the scans that come, until Ctrl-C or SIGTERM."""
     settle_seconds: float = 10.0
@@ -60,7 +65,12 @@ def _run(options: Options) -> int:
     from pipeline.scoring.folder import Request, score  # torch is loaded here, not in the processes that read scans
 
     kinds = ("saliency",) if options.saliency else ()
-    request = Request(options.model, options.scans, options.out, options.workers, options.include_ids, kinds)
+    if options.ray_address and options.engine != "ray":
+        raise UsageError("--ray-address is for --engine ray")
+    request = Request(
+        options.model, options.scans, options.out, options.workers, options.include_ids, kinds,
+        engine=options.engine, ray_address=options.ray_address,
+    )  # fmt: skip
     summary = _watched(request, options) if options.watch else score(request)
     _tell(summary, options)
     return DONE if summary.complete else WITH_REJECTIONS

@@ -19,8 +19,9 @@ from pipeline.evaluation.calibration import Calibration, Method, fit_calibration
 from pipeline.evaluation.operating_point import choose
 from pipeline.files import write_json, write_sums, write_text
 from pipeline.model.inference import BATCH
-from pipeline.model.package import Model, Settings, load_model
+from pipeline.model.package import Model, load_model
 from pipeline.model.preprocess import read_input
+from pipeline.model.settings import Settings
 from pipeline.scans.find import survey
 
 FEWEST = 10

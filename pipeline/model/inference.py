@@ -1,13 +1,21 @@
 """One network's outputs for many inputs, in padded batches of a fixed size, so that a row does not depend on others."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.domain import Reason, ScanError
 from pipeline.model.backbone import Classifier
+
+LOG = logging.getLogger(__name__)
+Array: TypeAlias = NDArray[np.float32]
+Outputs: TypeAlias = tuple[Array, Array]
+"""Raw outputs [scan, finding] and pooled features [scan, feature]."""
 
 BATCH = 8
 """Scans in one forward pass. Fixed and padded, so that a prediction does not depend on its neighbours."""
@@ -24,9 +32,41 @@ def outputs_of(
     """
     axes = [-1 - "xyz".index(name) for name in flips]
     mirrored = [dims for n in range(1, len(axes) + 1) for dims in combinations(axes, n)]
+    parts = [np.asarray(arrays[start : start + BATCH]) for start in range(0, len(arrays), BATCH)]
+    answers = [_with_less(network, part, device, mirrored) for part in parts]
+    return np.concatenate([logits for logits, _ in answers]), np.concatenate([features for _, features in answers])
+
+
+def _with_less(network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]]) -> Outputs:
+    """The outputs of at most BATCH inputs; where memory ends, in smaller batches, then on the CPU.
+
+    Raises:
+        ScanError: If one scan alone is too much for the CPU's memory, too.
+    """
+    size = BATCH
+    while size:
+        try:
+            return _in_batches(network, part, device, mirrored, size)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_lack_of_memory(error):
+                raise
+        torch.cuda.empty_cache()  # outside of `except`, which still holds the tensors
+        size //= 2
+        LOG.warning("not enough memory on %s; next: %s", device, f"batches of {size}" if size else "another device")
+    if device.type == "cpu":
+        raise ScanError(Reason.TOO_LARGE, "the network needs more memory for this scan than there is")
+    try:
+        return _with_less(network.cpu(), part, torch.device("cpu"), mirrored)
+    finally:
+        network.to(device)
+
+
+def _in_batches(
+    network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]], size: int
+) -> Outputs:
     logits, features = [], []
     with torch.inference_mode():
-        for padded, filled in padded_batches(arrays):
+        for padded, filled in padded_batches(part, size):
             batch = torch.from_numpy(padded).to(device)
             embedded = network.embed(batch)
             answers = [network.head(embedded), *(network(batch.flip(dims)) for dims in mirrored)]
@@ -35,10 +75,15 @@ def outputs_of(
     return np.concatenate(logits), np.concatenate(features)
 
 
-def padded_batches(arrays: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """Batches of `BATCH` inputs, the last one filled up with zeros, and how many inputs each holds."""
-    for start in range(0, len(arrays), BATCH):
-        part = np.asarray(arrays[start : start + BATCH])
-        padded = np.zeros((BATCH, *part.shape[1:]), dtype=np.float32)
+def padded_batches(arrays: Array, size: int = BATCH) -> Iterator[tuple[Array, int]]:
+    """Batches of `size` inputs, the last one filled up with zeros, and how many inputs each holds."""
+    for start in range(0, len(arrays), size):
+        part = np.asarray(arrays[start : start + size])
+        padded = np.zeros((size, *part.shape[1:]), dtype=np.float32)
         padded[: len(part)] = part
         yield padded, len(part)
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    """A GPU says so by its own type; torch's CPU allocator only in its text."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

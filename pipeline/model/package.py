@@ -1,70 +1,29 @@
 """The model folder: everything that scoring and the viewer need, verified byte for byte, nothing that can run code."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save
 from scipy.special import xlogy
 
-from pipeline import __version__
-from pipeline.config import problems
 from pipeline.domain import OperatingPoint, Prediction, ReadRules, Reason, Scan, ScanError, UsageError, Volume
-from pipeline.evaluation.calibration import Calibration
-from pipeline.files import read_json, write_bytes, write_json, write_sums
+from pipeline.files import write_bytes, write_json, write_sums
 from pipeline.model.backbone import Classifier, all_finite, build_network
 from pipeline.model.gate import Gate, excess, look_of, with_look
 from pipeline.model.inference import outputs_of
 from pipeline.model.integrity import identity, verify
 from pipeline.model.preprocess import ModelInput, preprocess
+from pipeline.model.settings import Settings, read_model_json, read_settings
 from pipeline.model.tensor_files import ModelError, read_safetensors
 from pipeline.scans.find import read_volume
-from pipeline.sections import ModelSection, PreprocessSection
+from pipeline.sections import PreprocessSection
 
-SCHEMA_VERSION = 1
-"""Raised when model.json changes so that older programs would read it wrong."""
 GATE = "gate.safetensors"
-MAX_INPUT_VALUES = 10**9
-"""No model takes larger inputs; model.json can claim any."""
-
-
-class Settings(BaseModel):
-    """What model.json holds.
-
-    Attributes:
-        calibration: Of every member, unless `member_calibrations` gives each its own.
-        unit, aggregate: Whose scans are judged together, and how; scoring adds a table of these units.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = SCHEMA_VERSION
-    name: str
-    software: str = f"scanline {__version__}"
-    created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    task: Literal["binary", "multiclass", "multilabel"]
-    findings: tuple[str, ...]
-    read: ReadRules
-    preprocess: PreprocessSection
-    model: ModelSection
-    members: int = 1
-    precision: Literal["fp32"] = "fp32"
-    test_time_flips: tuple[Literal["x", "y", "z"], ...] = ()
-    calibration: Calibration
-    member_calibrations: tuple[Calibration, ...] = ()
-    operating_points: dict[str, OperatingPoint]
-    unit: Literal["scan", "study", "patient"] = "scan"
-    aggregate: Literal["max", "mean"] = "max"
-    intended_use: str = ""
-    training: dict[str, str | int | float | None] = {}
 
 
 @dataclass(frozen=True)
@@ -227,43 +186,13 @@ def load_model(folder: str | Path, device: str | None = None) -> Model:
     """
     folder = Path(folder)
     sums = verify(folder)
-    settings = _read_settings(folder)
+    settings = read_settings(folder)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     networks = [_load_network(path, settings, where) for path in _weight_files(folder, settings.members)]
     gates = _load_gates(folder / GATE, len(networks))
     report = folder / "evaluation.json"
-    evaluation = _read_json(report) if report.is_file() else None
+    evaluation = read_model_json(report) if report.is_file() else None
     return Model(folder, f"{settings.name}-{identity(sums)}", settings, networks, where, evaluation, gates)
-
-
-def _read_settings(folder: Path) -> Settings:
-    content = _read_json(folder / "model.json")
-    version = content.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ModelError("format_version", f"made for format {version}, this program reads format {SCHEMA_VERSION}")
-    try:
-        settings = Settings.model_validate(_upgraded(content))
-    except ValidationError as error:
-        raise ModelError("corrupt_model", f"model.json does not hold a model's settings:\n{problems(error)}") from None
-    if math.prod(settings.preprocess.size) > MAX_INPUT_VALUES:
-        raise ModelError("too_large", f"model.json asks for inputs of {settings.preprocess.size} voxels")
-    return settings
-
-
-def _upgraded(content: dict[str, object]) -> dict[str, object]:
-    """The content as this version reads it: before `architecture` was written, some keys were without effect."""
-    section = content.get("model")
-    if not isinstance(section, dict) or "architecture" in section:
-        return content
-    idle = {"stem_size"} if section.get("dimensions") == 3 else {"stem_size", "width"}
-    return content | {"model": {key: value for key, value in section.items() if key not in idle}}
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        return read_json(path)
-    except (OSError, ValueError, RecursionError):
-        raise ModelError("corrupt_model", f"{path.name} is missing or no JSON") from None
 
 
 def _load_network(path: Path, settings: Settings, device: torch.device) -> Classifier:

@@ -165,13 +165,23 @@ def _block_means(
     """Means over blocks of voxels and the affine of the coarser grid; a block cut off by the edge repeats the edge."""
     if max(blocks) == 1:
         return voxels, affine
-    missing = [(0, -n % b) for n, b in zip(voxels.shape, blocks, strict=True)]
-    whole = np.pad(voxels, missing, mode="edge") if any(m for _, m in missing) else voxels
-    for axis, block in enumerate(blocks):
-        if block > 1:
-            shape = (*whole.shape[:axis], whole.shape[axis] // block, block, *whole.shape[axis + 1 :])
-            whole = whole.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
+    whole = voxels
+    for axis in sorted(range(3), key=lambda axis: -abs(voxels.strides[axis])):  # the farthest apart first: it is fast
+        if blocks[axis] > 1:
+            whole = _means_along(whole, axis, blocks[axis])
     coarse = affine.copy()
     coarse[:3, :3] = affine[:3, :3] * blocks
     coarse[:3, 3] = affine[:3, 3] + affine[:3, :3] @ ((np.array(blocks) - 1) / 2)
     return whole, coarse
+
+
+def _means_along(voxels: NDArray[np.float32], axis: int, block: int) -> NDArray[np.float32]:
+    """Means over blocks along one axis, without a copy of the whole; see `_block_means` for the last one."""
+    along = np.moveaxis(voxels, axis, 0)
+    full = len(along) // block
+    out = np.empty_like(along, shape=(-(-len(along) // block), *along.shape[1:]))  # in the same order of memory
+    blocks = along[: full * block].reshape(full, block, *along.shape[1:])
+    blocks.mean(axis=1, dtype=np.float32, out=out[:full])
+    if rest := len(along) % block:
+        out[-1] = (along[-rest:].sum(axis=0, dtype=np.float32) + (block - rest) * along[-1]) / np.float32(block)
+    return np.moveaxis(out, 0, axis)

@@ -30,10 +30,11 @@ from pipeline.model.outputs import (
     held_out_aurocs,
     predictions_table,
 )
-from pipeline.model.package import Settings, save_model
+from pipeline.model.package import save_model
 from pipeline.model.plan import Job, plan
 from pipeline.model.processes import rank, silence_others
 from pipeline.model.reference import reference_of, write_reference
+from pipeline.model.settings import Settings
 from pipeline.scans.find import survey
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -44,10 +44,12 @@ class Request:
         model: What `train` wrote (RUN/model).
         scans: A scan's file or a folder of scans; never written to.
         out: Folder for the tables, journal.jsonl, summary.json and a folder for each of `kinds`.
-        workers: Processes that read scans.
+        workers: Processes that read scans; with ray: beside each network.
         include_ids: Add columns with the patient's id and the study's and series' numbers.
         kinds: What is written for each scan beside its row, for example "saliency".
         time_limit_s: A scan that takes longer to read is refused.
+        engine: "local" for this machine, "ray" for a Ray cluster.
+        ray_address: Of the cluster; "" starts Ray on this machine.
     """
 
     model: Path
@@ -57,6 +59,8 @@ class Request:
     include_ids: bool = False
     kinds: tuple[str, ...] = ()
     time_limit_s: float = TIME_LIMIT_S
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str = ""
 
 
 def score(request: Request) -> Summary:
@@ -189,6 +193,14 @@ def _is_done(journal: Journal, scan_id: str, stamps: Mapping[str, str]) -> bool:
 
 
 def _rows(request: Request, model: Model, scans: Sequence[Scan]) -> Generator[Row, None, None]:
+    """A row for each scan, from the engine that was asked for."""
+    if request.engine == "ray":
+        from pipeline.scoring.ray import rows_on_cluster  # needs the extra [cluster]
+
+        return rows_on_cluster(
+            scans, request.model.resolve(), request.kinds, request.out.resolve(), request.workers,
+            request.time_limit_s, request.ray_address,
+        )  # fmt: skip
     predictor = Predictor(model, request.kinds, request.out)
     return rows_here(scans, predictor, request.workers, request.time_limit_s)
 

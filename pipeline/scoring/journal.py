@@ -126,7 +126,7 @@ def _read(path: Path, file: int, header: Mapping[str, str]) -> tuple[dict[str, R
                 if not line.endswith(b"\n"):
                     break
                 _check_header(path, line, header)
-            elif (row := _parse(line)) is not None:
+            elif (row := row_of(line)) is not None:
                 rows[row.scan_id] = row
             else:
                 break
@@ -155,7 +155,7 @@ def _check_header(path: Path, line: bytes, expected: Mapping[str, str]) -> None:
         )
 
 
-def _parse(line: bytes) -> Row | None:
+def row_of(line: bytes) -> Row | None:
     """The row in a line; None if the line is torn or holds something else."""
     if not line.endswith(b"\n"):
         return None

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pipeline.domain import Reason, ScanError, UsageError
 from pipeline.files import read_json, write_sums
+from pipeline.model.backbone import Classifier
 from pipeline.model.package import Model, load_model
 from pipeline.model.reference import Reference, write_reference
 from pipeline.model.tensor_files import ModelError
@@ -318,3 +320,22 @@ def test_a_model_of_studies_also_writes_studies(scans: Path, tmp_path: Path) -> 
     rows = pd.read_csv(summary.units, dtype=str, keep_default_na=False)
     assert len(rows) == len(survey(scans, rules=load_model(model).read_rules).scans)
     assert CANARY not in summary.units.read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_where_memory_ends_rows_are_the_same_or_say_so(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed, holds = Classifier.embed, [2]
+
+    def embed_few(self: Classifier, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > holds[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return embed(self, batch)
+
+    score(Request(model, scans, tmp_path / "whole"))
+    monkeypatch.setattr(Classifier, "embed", embed_few)
+    score(Request(model, scans, tmp_path / "few"))
+    assert timeless(tmp_path / "few") == timeless(tmp_path / "whole")
+    holds[0] = 0
+    assert score(Request(model, scans, tmp_path / "none")).reasons["rejected"]["too_large"] == 11

@@ -1,0 +1,81 @@
+"""Where memory ends: smaller batches, then the CPU, then a refusal."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.domain import ScanError
+from pipeline.model import inference
+from pipeline.model.inference import BATCH, outputs_of
+
+ARRAYS = np.arange(11, dtype=np.float32).reshape(11, 1, 1, 1)
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+class Network:
+    """Doubles its input, on a device that holds only so many inputs at once."""
+
+    def __init__(self, holds: int, error: Exception) -> None:
+        self.holds, self.error, self.sizes, self.moves = holds, error, [], []
+
+    def embed(self, batch: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(batch))
+        if len(batch) > self.holds:
+            raise self.error
+        return 2 * batch.flatten(1)
+
+    def head(self, features: torch.Tensor) -> torch.Tensor:
+        return features + 1
+
+    def cpu(self) -> "Network":
+        self.moves.append("cpu")
+        return self
+
+    def to(self, device: torch.device) -> "Network":
+        self.moves.append(device.type)
+        return self
+
+
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(("holds", "sizes"), [(8, [8, 8]), (4, [8, 4, 4, 8, 4]), (1, [8, 4, 2, *[1] * 8])])
+def test_smaller_batches_give_the_same_rows(holds: int, sizes: list[int], error: Exception) -> None:
+    network = Network(holds, error)
+    logits, features = outputs_of(network, ARRAYS, CPU)
+    np.testing.assert_array_equal(logits[:, 0], 2 * np.arange(11) + 1)
+    np.testing.assert_array_equal(features[:, 0], 2 * np.arange(11))
+    assert network.sizes[: len(sizes)] == sizes
+    assert network.moves == []
+
+
+def test_after_the_gpu_comes_the_cpu_and_the_network_goes_back(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    whole = inference._in_batches
+
+    def in_batches(network, part, device, mirrored, size):
+        if device.type == "cuda":
+            raise OUT_OF_MEMORY[0]
+        return whole(network, part, device, mirrored, size)
+
+    monkeypatch.setattr(inference, "_in_batches", in_batches)
+    network = Network(BATCH, OUT_OF_MEMORY[0])
+    logits, _ = outputs_of(network, ARRAYS[:3], GPU)
+    np.testing.assert_array_equal(logits[:, 0], [1, 3, 5])
+    assert network.moves == ["cpu", "cuda"]
+    assert "not enough memory on cuda; next: batches of 4" in caplog.text
+    assert "not enough memory on cuda; next: another device" in caplog.text
+
+
+def test_a_scan_that_is_too_much_for_all_is_refused() -> None:
+    with pytest.raises(ScanError, match="too_large: the network needs more memory for this scan than there is"):
+        outputs_of(Network(0, OUT_OF_MEMORY[0]), ARRAYS[:1], CPU)
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        outputs_of(Network(0, RuntimeError("shapes do not fit")), ARRAYS[:1], CPU)
