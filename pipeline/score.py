@@ -3,17 +3,18 @@
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stderr, stdout
-from pipeline.domain import UsageError
+from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, progress, stderr, stdout
+from pipeline.domain import ScanError, UsageError
 
 if TYPE_CHECKING:
+    from pipeline.scans.pacs import Pacs
     from pipeline.scoring.folder import Request
     from pipeline.scoring.summary import Summary
 
@@ -32,7 +33,8 @@ class Options:
     """The model folder that training wrote (RUN/model)."""
     scans: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCANS")]
     """A folder of DICOM series, NIfTI files or radiographs, searched to its full depth, .zip archives
-    included; or a file. Never altered."""
+    included; or a file. Never altered. Or a PACS, dicomweb://host:port/path (http) or dicomwebs:// (https), with
+    --query: its series are retrieved to OUT/scans first (docs/pacs.md)."""
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     """Folder to write predictions.csv, predictions.parquet and journal.jsonl to; not inside SCANS."""
     workers: int = 2
@@ -45,6 +47,14 @@ class Options:
     """local: on this machine; ray: on a Ray cluster whose machines all see the folders (docs/scoring.md)."""
     ray_address: str = ""
     """With --engine ray: the cluster, for example 10.0.0.1:6379 or auto; without it Ray is started here."""
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    """What runs the network: onnx and openvino on the CPU, compared with torch on the first scans (docs/export.md)."""
+    dicom_sr: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write a DICOM structured report and a Secondary Capture of the key slice for each DICOM scan to OUT/dicom."""
+    query: str = ""
+    """With a PACS: which series, for example "Modality=CT&StudyDate=20260101-20260131"."""
+    store: tyro.conf.FlagCreatePairsOff[bool] = False
+    """With a PACS: send the DICOM results there (as --dicom-sr, then STOW)."""
     watch: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on when all is scored, and take the scans that come, until Ctrl-C or SIGTERM."""
     settle_seconds: float = 10.0
@@ -64,16 +74,63 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: Options) -> int:
     from pipeline.scoring.folder import Request, score  # torch is loaded here, not in the processes that read scans
 
-    kinds = ("saliency",) if options.saliency else ()
     if options.ray_address and options.engine != "ray":
         raise UsageError("--ray-address is for --engine ray")
+    options, pacs, refused = _with_scans(options)
+    wanted = {"saliency": options.saliency, "dicom": options.dicom_sr or options.store}
     request = Request(
-        options.model, options.scans, options.out, options.workers, options.include_ids, kinds,
-        engine=options.engine, ray_address=options.ray_address,
+        options.model, options.scans, options.out, options.workers, options.include_ids,
+        tuple(kind for kind, asked_for in wanted.items() if asked_for), engine=options.engine,
+        ray_address=options.ray_address, backend=options.backend,
     )  # fmt: skip
     summary = _watched(request, options) if options.watch else score(request)
     _tell(summary, options)
-    return DONE if summary.complete else WITH_REJECTIONS
+    unsent = _sent(pacs, options) if pacs and options.store else 0
+    return DONE if summary.complete and not refused and not unsent else WITH_REJECTIONS
+
+
+def _with_scans(options: Options) -> "tuple[Options, Pacs | None, int]":
+    """The options with a folder of scans, the PACS from which they were retrieved, and the series it has not given.
+
+    Raises:
+        UsageError: If PACS and query don't go together.
+    """
+    from pipeline.scans.pacs_query import Query, is_address
+
+    if not is_address(str(options.scans)):
+        if options.query or options.store:
+            raise UsageError("--query and --store need a PACS: give dicomweb://host:port/path in place of SCANS")
+        return options, None, 0
+    if options.watch:
+        raise UsageError("--watch needs a folder; a site that pushes scans sends them to python -m pipeline.receive")
+    from pipeline.scans.pacs import Pacs
+    from pipeline.scoring.pacs_batch import RETRIEVED, retrieve_all
+
+    query, pacs = Query.parsed(options.query), Pacs.at(str(options.scans))
+    if pacs.is_open:
+        stderr.print("note: the connection is plain http; whoever is on the way can read it", markup=False)
+    try:
+        with progress("Retrieving series") as report:
+            found = retrieve_all(pacs, query, options.out, report)
+    except ScanError as error:
+        raise UsageError(f"{error}. Nothing was scored.") from None
+    lost = ", ".join(f"{reason} {count}" for reason, count in found.refused.most_common())
+    stdout.print(f"{found.n_series} series found; not retrieved: {lost or 'none'}", markup=False)
+    stdout.print(f"written: {options.out / RETRIEVED}", markup=False)
+    return replace(options, scans=found.folder), pacs, found.refused.total()
+
+
+def _sent(pacs: "Pacs", options: Options) -> int:
+    """Results that the PACS has not taken."""
+    from pipeline.scoring.pacs_batch import store_all
+
+    with progress("Storing results") as report:
+        counts = store_all(pacs, options.out, report)
+    stdout.print(f"results in the PACS: of {counts['stored']} scans now, of {counts['before']} before", markup=False)
+    lost = {reason: count for reason, count in counts.items() if reason not in ("stored", "before")}
+    for reason, count in lost.items():
+        stdout.print(f"  not taken: {count}, {reason}; run the same command again", markup=False)
+    return sum(lost.values())
 
 
 def _watched(request: "Request", options: Options) -> "Summary":

@@ -201,3 +201,21 @@ def test_an_archive_gives_the_rows_of_its_folder(model: Path, tmp_path: Path) ->
     assert folder.score(folder.Request(model, tmp_path / "zips", tmp_path / "three")).read_now == 0
     os.utime(tmp_path / "zips" / "site.zip")  # it may hold other scans now
     assert folder.score(folder.Request(model, tmp_path / "zips", tmp_path / "three")).read_now == 6
+
+
+@pytest.mark.usefixtures("here")
+def test_another_backend_gives_the_same_table_and_a_journal_of_its_own(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_folder(tmp_path / "scans")
+    tables = {}
+    for backend in ("torch", "onnx"):
+        out = tmp_path / backend
+        score.main(words(model, tmp_path / "scans", "--out", out, "--backend", backend))
+        tables[backend] = pd.read_csv(out / "predictions.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(tables["torch"], tables["onnx"], atol=2e-6)
+    assert score.main(words(model, tmp_path / "scans", "--out", tmp_path / "onnx")) == WRONG_USE
+    assert "backend: there onnx, now -" in capsys.readouterr().err
+    asked = ("--engine", "ray", "--backend", "onnx")
+    assert score.main(words(model, tmp_path / "scans", "--out", tmp_path / "ray", *asked)) == WRONG_USE
+    assert "--backend onnx works with --engine local alone" in capsys.readouterr().err

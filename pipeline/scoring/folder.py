@@ -50,6 +50,7 @@ class Request:
         time_limit_s: A scan that takes longer to read is refused.
         engine: "local" for this machine, "ray" for a Ray cluster.
         ray_address: Of the cluster; "" starts Ray on this machine.
+        backend: What runs the network.
     """
 
     model: Path
@@ -61,6 +62,7 @@ class Request:
     time_limit_s: float = TIME_LIMIT_S
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
 
 
 def score(request: Request) -> Summary:
@@ -83,8 +85,14 @@ def checked_model(request: Request) -> Model:
     """
     if request.workers < 1:
         raise UsageError(f"--workers is {request.workers}, but needs at least 1 process that reads scans")
+    if request.backend != "torch" and request.engine == "ray":
+        raise UsageError(f"--backend {request.backend} works with --engine local alone")
     check_apart(request.out, {"SCANS": request.scans, "MODEL": request.model})
-    return load_model(request.model)
+    if request.backend == "torch":
+        return load_model(request.model)
+    from pipeline.model.engines import with_engine  # needs the extra [export]
+
+    return with_engine(load_model(request.model, "cpu"), request.backend)
 
 
 def find(request: Request, model: Model, look: LookAtAll = look_at_all) -> Survey:
@@ -216,4 +224,5 @@ def _settings(request: Request, model: Model) -> dict[str, str]:
     """What all rows of one journal share; the folder as a hash, for its name may be a patient's."""
     root = hashlib.sha256(str(request.scans.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     kinds = {kind: "yes" if kind in request.kinds else "no" for kind in WRITERS}
-    return {"model": model.model_id, "software": __version__, "scans folder": root, **kinds}
+    backend = {} if request.backend == "torch" else {"backend": request.backend}
+    return {"model": model.model_id, "software": __version__, "scans folder": root, **kinds, **backend}
