@@ -25,6 +25,8 @@ from pipeline.scans.keywords import wanted
 FILES, SLICES, SIDE = 3000, 100, 512
 MEMORY_AT = (2000, 10_000)
 ROUNDS = 3
+TARGET = 1.7
+"""Times as fast as pydicom, at least."""
 PIXELS = SIDE * SIDE * 2
 
 SERIES, INSTANCE, PLACE = (f"1.2.826.0.1.3680043.8.498.{mark * 12}" for mark in "123")
@@ -109,8 +111,8 @@ def growth(folder: Path) -> None:
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure and print; 1 if the target is missed, else 0."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         make_series(folder / "speed", FILES)
@@ -130,14 +132,17 @@ def main() -> None:
                 f"{label:<20}{wall[label]:8.2f} s  {wall[label] / FILES * 1e6:6.0f} us a file  CPU {cpu[label]:.2f} s"
             )
         (ours, peer, bound), (our_cpu, peer_cpu, _) = wall.values(), cpu.values()
-        print(f"ours is {peer / ours:.2f} times as fast as pydicom (target 1.7), {ours / bound:.0f} times the limit;")
+        print(f"ours is {peer / ours:.2f} times as fast as pydicom (at least {TARGET}), {ours / bound:.0f} x the limit")
         print(f"in CPU time, which a busy machine does not blur, {peer_cpu / our_cpu:.2f} times as fast")
         for files in MEMORY_AT:
             make_series(folder / f"{files}", files)
             command = [sys.executable, "-m", "benchmarks.find_scans", str(folder / f"{files}")]
             grown = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             print(f"memory for {files} files: {grown:.1f} MiB more than before, {grown * 1024 / files:.2f} KiB a file")
+    return int(peer / ours < TARGET)
 
 
 if __name__ == "__main__":
-    growth(Path(sys.argv[1])) if len(sys.argv) > 1 else main()
+    if len(sys.argv) == 1:
+        sys.exit(main())
+    growth(Path(sys.argv[1]))
