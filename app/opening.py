@@ -17,6 +17,8 @@ CHOSEN = "chosen_scan"
 """Where the page's state keeps the scan id of the chosen scan."""
 UPLOADED = "uploaded"
 """Where it keeps what opens the uploaded scan, while that is the one on show."""
+TURN = "turn_to"
+"""Where it keeps the page to turn to in the next run, when this one has drawn the navigation."""
 ORDER = "order"
 """Where it keeps the scan ids of the worklist as it was last shown."""
 
@@ -32,7 +34,7 @@ def show_upload(opener: Opener) -> None:
     """Turn to the page of a scan that was uploaded."""
     st.session_state[UPLOADED] = opener
     st.session_state.pop(CHOSEN, None)
-    st.session_state["page"] = "scan"
+    st.session_state[TURN] = "scan"
 
 
 def opened() -> OpenScans:

@@ -50,10 +50,17 @@ def _choose(model: Model, names: list[str]) -> tuple[str, str]:
         if len(model.findings) > 1:
             finding = st.selectbox(words("performance.finding"), model.findings, key="kept.finding", width=300)
         name = st.segmented_control(
-            words("performance.split"), names, default=names[0], required=True, key="kept.split",
+            words("performance.split"), names, required=True, key=_kept("split", names[0]),
             help=words("performance.split_hint"),
         )  # fmt: skip
     return str(finding), str(name)
+
+
+def _kept(name: str, start: object) -> str:
+    """The key of a control that keeps its value while other pages are on show; at first it stands at `start`."""
+    key = f"kept.{name}"
+    st.session_state.setdefault(key, start)
+    return key
 
 
 def _moving(settings: Settings, model: Model, split: Split, point: OperatingPoint | None, words: Words) -> None:
@@ -62,8 +69,8 @@ def _moving(settings: Settings, model: Model, split: Split, point: OperatingPoin
     left, right = st.columns(2)
     start = round(frozen, 3) if frozen is not None else 0.5
     chosen = left.slider(
-        words("performance.threshold"), 0.0, 1.0, start, 0.001, format="%.3f",
-        key=f"kept.threshold-{split.cases.n}-{start}", help=words("performance.threshold_hint"),
+        words("performance.threshold"), 0.0, 1.0, step=0.001, format="%.3f",
+        key=_kept(f"threshold-{split.cases.n}-{start}", start), help=words("performance.threshold_hint"),
     )  # fmt: skip
     # The slider has three decimals: where it stands at the frozen point, the frozen point itself is meant.
     chosen = frozen if frozen is not None and chosen == start else chosen
@@ -87,9 +94,10 @@ def _moving(settings: Settings, model: Model, split: Split, point: OperatingPoin
 
 def _prevalence(place: Any, observed: float, words: Words) -> float:
     """The share of patients with the finding where the reader works, as a fraction."""
+    start = round(min(max(100 * observed, 0.1), 99.0), 1)
     percent = place.slider(
-        words("performance.prevalence"), 0.1, 99.0, round(min(max(100 * observed, 0.1), 99.0), 1), 0.1,
-        format="%.1f %%", key=f"kept.prevalence-{observed:.4f}",
+        words("performance.prevalence"), 0.1, 99.0, step=0.1, format="%.1f %%",
+        key=_kept(f"prevalence-{observed:.4f}", start),
         help=words("performance.prevalence_hint", observed=f"{100 * observed:.0f}"),
     )  # fmt: skip
     return float(percent) / 100

@@ -82,8 +82,9 @@ def receive(files: Sequence[File], rules: ReadRules) -> Upload:
 def key_of(upload: Upload, scan: Scan) -> str:
     """Opaque, and the same whenever the same files are uploaded: opinions find their scan again."""
     digest = hashlib.sha256(scan.group.encode())
-    for name in sorted({path.parts[0] for path in scan.paths}):
-        digest.update(hashlib.sha256(upload.files[name].getvalue()).digest())
+    files = (upload.files[name] for name in {path.parts[0] for path in scan.paths})
+    for content in sorted(hashlib.sha256(file.getvalue()).digest() for file in files):
+        digest.update(content)
     digest.update(
         "\n".join(path.as_posix().partition("/")[2] for path in scan.paths).encode("utf-8", "surrogateescape")
     )

@@ -51,7 +51,7 @@ def navigation(settings: Settings) -> str:
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="navigation"
     ):
         chosen = st.segmented_control(
-            words("shell.pages"), PAGES, default=PAGES[0], required=True, key="page", label_visibility="collapsed",
+            words("shell.pages"), PAGES, required=True, key="page", label_visibility="collapsed",
             format_func=lambda name: words(f"shell.{name}"),
         )  # fmt: skip
         with st.container(horizontal=True, width="content", vertical_alignment="center", key="about"):
@@ -81,6 +81,9 @@ def scan_page(settings: Settings, model: Model, set_banner: Callable[[str], obje
 
 def _keep_state() -> None:
     """Streamlit forgets the state of controls that a run does not draw; a reader who comes back finds it again."""
+    st.session_state.setdefault("page", PAGES[0])
+    if opening.TURN in st.session_state:
+        st.session_state["page"] = st.session_state.pop(opening.TURN)
     for key in map(str, list(st.session_state)):
         if key in KEPT or key.startswith("kept."):
             st.session_state[key] = st.session_state[key]
