@@ -1,9 +1,10 @@
 """`python -m app`: the viewer on 127.0.0.1, behind a link that works once, whatever folder it is started from."""
 
+import importlib.util
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,20 +12,20 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from app.access import Gate, LaunchToken
+from app.access import Gate, LaunchToken, UploadCap
+from app.received import MAX_FILE_MB
+from app.settings import ADDRESS, Settings, check_settings, parse_settings
 from app.volumes import routes
 from pipeline.console import WRONG_USE, guarded, stderr
 from pipeline.domain import UsageError
 
-ADDRESS = "127.0.0.1"
-HOSTS = [ADDRESS, "localhost"]
-MAX_UPLOAD_MB = 500
+HOSTS = (ADDRESS, "localhost")
+MAX_TOGETHER_MB = 2048
+"""What all browser tabs together may hold of uploads."""
 NEEDS = """The viewer needs a model and a folder of scans, for example those of the demo (make demo):
   python -m app --model runs/demo/run/model --scans data/demo/scans
 python -m app --help explains every option."""
 OPTIONS: dict[str, object] = {
-    "server.address": ADDRESS,
-    "server.allowedHosts": HOSTS,
     "server.baseUrlPath": "",
     "server.headless": True,
     "server.enableCORS": True,
@@ -35,11 +36,10 @@ OPTIONS: dict[str, object] = {
     "server.enableAgentApi": False,
     "server.fileWatcherType": "none",
     "server.runOnSave": False,
-    "server.maxUploadSize": MAX_UPLOAD_MB,
+    "server.maxUploadSize": MAX_FILE_MB,
     "server.maxMessageSize": 50,
     "server.disconnectedSessionTTL": 60,
     "browser.gatherUsageStats": False,
-    "browser.serverAddress": ADDRESS,
     "client.showErrorDetails": "none",
     "client.showErrorLinks": False,
     "client.toolbarMode": "minimal",
@@ -55,6 +55,8 @@ OPTIONS: dict[str, object] = {
     "theme.textColor": "#e8edf2",
 }
 """Streamlit's settings, passed outright: no config.toml of the folder it is started from can loosen them."""
+REMOTE = """This viewer is open to other machines: whoever reaches {address} and has the link sees patients' scans.
+The connection is not encrypted by the viewer itself: put a TLS proxy in front of it (docs/viewer.md)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,22 +69,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: tuple[str, ...]) -> int:
-    from app import session  # loads torch, which --help and a mistyped option need not wait for
-
-    settings = session.parse_settings(arguments)
-    session.check_settings(settings)
-    _check_port(settings.port)
-    stderr.print("checking and loading the model ...", markup=False)
-    session.the_model(settings.model)
+    settings = parse_settings(arguments)
+    check_settings(settings)
+    _check_port(settings)
+    _check_login(settings)
+    _check_contents(settings)
     # The page's script reads the same command line; Streamlit hands it sys.argv.
     sys.argv = [__file__, *arguments]
-    viewer_app().run(config={**OPTIONS, "server.port": settings.port})
+    names = list(dict.fromkeys((*HOSTS, settings.address, *settings.host_names)))
+    where = {"server.address": settings.address, "server.allowedHosts": names, "browser.serverAddress": names[-1]}
+    if settings.allow_remote:
+        stderr.print(REMOTE.format(address=settings.address), style="yellow", markup=False)
+    viewer_app(settings).run(config={**OPTIONS, **where, "server.port": settings.port})
     return 0
 
 
-def viewer_app() -> st.App:
+def _check_contents(settings: Settings) -> None:
+    """Read what must fit together: the model, the scores and the run of it, the database of opinions."""
+    from app import catalog, opinions, session, threshold  # load torch, which --help and a mistyped option need not
+
+    stderr.print("checking and loading the model ...", markup=False)
+    model = session.the_model(settings.model)
+    problems = []
+    checks: list[Callable[[], object]] = [
+        lambda: catalog.the_scores(settings.scores, model.model_id, model.findings),
+        lambda: settings.run and threshold.the_run(settings.run, model.model_id),
+        lambda: opinions.the_opinions(settings.database),
+    ]
+    for check in checks:
+        try:
+            check()
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise UsageError("the viewer can't start:\n  " + "\n  ".join(problems))
+
+
+def viewer_app(settings: Settings) -> st.App:
     """The guarded application: Streamlit behind the launch token, which is announced once the server is up."""
-    gate = Gate(_announce)
+    host = (settings.host_names or (settings.address,))[0]
+    gate = Gate(lambda token: _announce(host, token))
 
     @asynccontextmanager
     async def lifespan(_: st.App) -> AsyncIterator[None]:
@@ -91,25 +117,40 @@ def viewer_app() -> st.App:
 
     script = Path(__file__).with_name("viewer.py")
     # A foreign name that was made to point here (DNS rebinding) is turned away before anything looks at its request.
-    guards = [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(LaunchToken, gate=gate)]
+    guards = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=[*HOSTS, settings.address, *settings.host_names]),
+        Middleware(LaunchToken, gate=gate),
+        Middleware(UploadCap, most=MAX_TOGETHER_MB * 2**20),
+    ]
     return st.App(script, lifespan=lifespan, routes=routes(), middleware=guards)
 
 
-def _announce(token: str) -> None:
+def _announce(host: str, token: str) -> None:
     port = st.get_option("server.port")
-    print(f"Open the viewer (the link works once): http://{ADDRESS}:{port}/?token={token}", flush=True)
+    print(f"Open the viewer (the link works once): http://{host}:{port}/?token={token}", flush=True)
 
 
-def _check_port(port: int) -> None:
-    with socket.socket() as probe:
+def _check_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
+    with socket.socket(family) as probe:
         if os.name != "nt":  # there the option would let two servers share a port
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((ADDRESS, port))
+            probe.bind((settings.address, settings.port))
         except OSError as error:
             raise UsageError(
-                f"--port {port}: can't be opened on {ADDRESS} ({error.strerror}); give another one"
+                f"--port {settings.port}: can't be opened on {settings.address} ({error.strerror}); give another one"
             ) from None
+
+
+def _check_login(settings: Settings) -> None:
+    """Signing in needs Authlib and the provider's settings in secrets.toml."""
+    if not settings.login:
+        return
+    if importlib.util.find_spec("authlib") is None:
+        raise UsageError("--login: needs Authlib, which is not installed; pip install 'streamlit[auth]'")
+    if not any((folder / ".streamlit" / "secrets.toml").is_file() for folder in (Path.home(), Path.cwd())):
+        raise UsageError("--login: needs [auth] in ~/.streamlit/secrets.toml; docs/viewer.md shows what it holds")
 
 
 if __name__ == "__main__":

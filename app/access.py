@@ -8,7 +8,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import runtime
 
+from app.received import room_for
+
+UPLOADS = "/_stcore/upload_file"
+"""Where Streamlit takes uploads."""
+FULL = "The viewer holds as many uploads as it can. Close a browser tab that holds some, then try again.\n"
+UNSIZED = "An upload must say how large it is.\n"
 HEALTH = "/_stcore/health"
 """The only address that answers without a cookie; it says no more than that the server runs."""
 REFUSED = (
@@ -69,6 +76,44 @@ class LaunchToken:
             await answer(scope, receive, _private(send))
         else:
             await PlainTextResponse(REFUSED, 401)(scope, receive, _private(send))
+
+
+class UploadCap:
+    """ASGI middleware: refuses an upload (429) that would make all browser tabs together hold more than a limit.
+
+    Args:
+        app: What comes next.
+        most: Bytes.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
+        self._coming = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http" or scope["method"] != "PUT" or not scope["path"].startswith(UPLOADS):
+            await self._app(scope, receive, send)
+            return
+        said = HTTPConnection(scope).headers.get("content-length", "")
+        if not said.isdecimal():
+            await PlainTextResponse(UNSIZED, 411)(scope, receive, send)
+        elif not room_for(int(said), stored_bytes(), self._coming, self._most):
+            await PlainTextResponse(FULL, 429)(scope, receive, send)
+        else:
+            self._coming += int(said)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._coming -= int(said)
+
+
+def stored_bytes() -> int:
+    """What Streamlit holds in memory for the upload controls of all browser tabs."""
+    if not runtime.exists():
+        return 0
+    families = runtime.get_instance().uploaded_file_mgr.get_stats()
+    return sum(int(getattr(stat, "byte_length", 0)) for stats in families.values() for stat in stats)
 
 
 def _private(send: Send) -> Send:

@@ -160,3 +160,12 @@ def refusal_words(error: ScanError) -> str:
 def purpose(words: str) -> str:
     """What the model is for, in its owner's words."""
     return f"<p class='purpose'>Made for: {escape(words)}</p>"
+
+
+def tile(name: str, value: str, interval: str, change: str | None = None) -> str:
+    """One number of the performance page: its name, its interval, and how many points it has moved."""
+    moved = f"<span class='moved'>{escape(change)}</span>" if change else ""
+    return (
+        f"<div class='tile'><div class='name'>{escape(name)}</div><div class='value'>{escape(value)}{moved}</div>"
+        f"<div class='interval'>{escape(interval)}</div></div>"
+    )

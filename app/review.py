@@ -1,23 +1,26 @@
 """The review of one scan: the slice canvas, the model's result beside it, and what may stand beside both."""
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from app import panels, result_panel, session
+from app import opening, panels, result_panel, session
 from app.canvas import slice_canvas
 from app.canvas.wire import pack_heat, pack_volume, turning
+from app.catalog import the_catalog
 from app.evidence import evidence_curve
+from app.export_panel import export_panel
 from app.faults import told
 from app.language import Words, spoken
+from app.opinion_panel import opinion_panel
 from app.panels import readable_date
 from app.related import earlier_studies, other_views
-from app.session import OpenScan, OpenScans
+from app.session import OpenScan
+from app.settings import the_settings
 from app.volumes import Shelf
-from pipeline.domain import Prediction, Scan
+from pipeline.domain import Prediction
 from pipeline.model.package import Model
 
 
@@ -45,6 +48,9 @@ def review(model: Model, scan: OpenScan) -> None:
                 show(words, scan, layer)
             else:
                 show_both(words, scan, layer, beside)
+        with right:  # after the canvas, which tells the marked point
+            opinion_panel(model, scan, marked_point(scan.key))
+            export_panel(model, scan)
 
 
 def results(words: Words, model: Model, scan: OpenScan) -> None:
@@ -90,9 +96,12 @@ def choose_beside(words: Words, model: Model, scan: OpenScan) -> OpenScan | None
 
     The second view of a radiograph stands beside the first from the start: they are read together.
     """
-    settings = session.parse_settings(tuple(sys.argv[1:]))
-    scans, _, others = session.the_scans(settings.scans, model.read_rules)
-    every = [*scans, *(one.scan for one in others)]
+    settings = the_settings()
+    catalog = the_catalog(settings.scans, model.read_rules).result()
+    if catalog is None:
+        return None
+    scans = catalog.found.scans
+    every = [*scans, *(one.scan for one in catalog.found.not_selected)]
     current = next((one for one in every if one.scan_id == scan.key), None)
     if current is None:
         return None
@@ -106,13 +115,10 @@ def choose_beside(words: Words, model: Model, scan: OpenScan) -> OpenScan | None
         words("review.beside"), ["", *labels], index=1 if views else 0, key=f"beside-{scan.key}",
         format_func=lambda key: labels.get(key, words("review.nothing_beside")),
     )  # fmt: skip
-    return _opened(model, {one.scan_id: one for one in every}, chosen, words) if chosen else None
-
-
-def _opened(model: Model, every: dict[str, Scan], scan_id: str, words: Words) -> OpenScan:
-    opened: OpenScans = st.session_state.setdefault("opened", OpenScans())
+    if not chosen:
+        return None
     with st.spinner(words("review.reading")):
-        return opened.get(scan_id, lambda: session.open_scan(model, every[scan_id]))
+        return opening.beside(settings, model, next(one for one in every if one.scan_id == chosen))
 
 
 def show_both(words: Words, scan: OpenScan, layer: Layer, other: OpenScan) -> None:
@@ -125,7 +131,7 @@ def show_both(words: Words, scan: OpenScan, layer: Layer, other: OpenScan) -> No
         probabilities = other.result.probabilities if isinstance(other.result, Prediction) else {}
         said = [f"{finding} {panels.percent(p)}" for finding, p in probabilities.items()]
         date = readable_date(other.identity.study_date)
-        hidden = session.parse_settings(tuple(sys.argv[1:])).hide_identity
+        hidden = the_settings().hide_identity
         st.caption(" · ".join([*([] if hidden or not date else [date]), *said]) or words("result.no_prediction"))
         show(words, other, Layer(), compact=True)
 

@@ -1,58 +1,27 @@
-"""What the viewer holds in memory: settings, the model, the list of scans, the open scans. No Streamlit."""
+"""What the viewer holds in memory: the model, its scorer, the open scans of a browser tab. No Streamlit."""
 
-import tempfile
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
+from app.catalog import Score, is_current
 from app.display import Window, windows
-from pipeline.domain import (
-    Identity,
-    Prediction,
-    ReadRules,
-    Reason,
-    Rejection,
-    Scan,
-    ScanError,
-    UsageError,
-    Volume,
-)
+from app.scorer import Scorer, model_in_use
+from pipeline.domain import Identity, Prediction, Scan, ScanError, Volume
 from pipeline.explanation.gradcam import saliency
 from pipeline.model.package import Model, load_model
-from pipeline.scans.find import find_scans, read_identity, read_volume, survey
+from pipeline.scans.find import read_identity, read_volume
 from pipeline.scans.instances import SLICE_MODALITIES
-from pipeline.scans.select import Unchosen
 
 OPEN_SCANS = 2
 """Scans that one browser tab keeps in memory: the one on show and the one before it."""
 HEAT_MAPS = 4
 """Heat maps kept for each open scan."""
-UPLOAD_TYPES = ("nii", "gz", "dcm", "png", "jpg", "jpeg", "tif", "tiff")
-"""Endings that the browser offers; what counts is the content."""
-_model_in_use = threading.Lock()
-"""Grad-CAM hooks into the network, so one browser tab at a time may run it."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Look at scans, a model's calibrated probabilities for them, and where it looked. Research use only."""
-
-    model: Path
-    """MODEL folder that training wrote (RUN/model)."""
-    scans: Path
-    """Folder of scans to choose from (or one scan)."""
-    port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 8501
-    """TCP port on 127.0.0.1; 0 takes any free one."""
-    hide_identity: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Show no name, ID, date or file name, for reader studies."""
 
 
 @dataclass
@@ -92,29 +61,6 @@ class OpenScans:
         return self._scans[key]
 
 
-@lru_cache(maxsize=4)
-def parse_settings(arguments: tuple[str, ...]) -> Settings:
-    """The settings on a command line. Leaves with exit code 2 where they can't be understood."""
-    return tyro.cli(Settings, args=list(arguments), prog="python -m app")
-
-
-def check_settings(settings: Settings) -> None:
-    """Say at once, before anything slow, what can't work.
-
-    Raises:
-        UsageError: Listing every problem.
-    """
-    problems = []
-    if not (settings.model / "model.json").is_file():
-        problems.append(f"--model {settings.model}: holds no model.json; give the `model` folder that training wrote")
-    if not settings.scans.exists():
-        problems.append(f"--scans {settings.scans}: does not exist; give a folder of scans")
-    if not 0 <= settings.port <= 65535:
-        problems.append(f"--port {settings.port}: expected 0 to 65535")
-    if problems:
-        raise UsageError("the viewer can't start:\n  " + "\n  ".join(problems))
-
-
 @lru_cache(maxsize=1)
 def the_model(folder: Path) -> Model:
     """The verified model, loaded once for all browser tabs.
@@ -126,44 +72,28 @@ def the_model(folder: Path) -> Model:
 
 
 @lru_cache(maxsize=1)
-def the_scans(folder: Path, rules: ReadRules = ReadRules()) -> tuple[list[Scan], list[Rejection], list[Unchosen]]:  # noqa: B008 - frozen
-    """The scans that the rules choose in a folder, the refused, and the others; surveyed once.
-
-    `the_scans.cache_clear()` looks again.
-
-    Raises:
-        UsageError: If the folder can't be listed.
-    """
-    found = survey(folder, rules=rules)
-    return found.scans, found.rejections, found.not_selected
+def the_scorer(folder: Path) -> Scorer:
+    """The scorer of the model, one for all browser tabs."""
+    return Scorer(the_model(folder))
 
 
-def open_scan(model: Model, scan: Scan) -> OpenScan:
+def open_scan(model: Model, scan: Scan, known: Score | None = None, key: str = "") -> OpenScan:
     """The scan read by the model's own rules, with its prediction.
+
+    Args:
+        model: Whose rules and prediction.
+        scan: What to read.
+        known: What the same model said about it before; used as long as no file of the scan has changed since.
+        key: Opaque and unique in the browser tab; by default the scan id.
 
     Raises:
         ScanError: If the scan is refused.
     """
-    return _opened(model, scan.scan_id, scan)
-
-
-def open_upload(model: Model, key: str, content: bytes) -> OpenScan:
-    """An uploaded file opened like a scan of the folder: what it is, its content tells; its name is never used.
-
-    It lies on disk only while it is read, in a folder that no other user can enter.
-
-    Raises:
-        ScanError: If it is no scan, holds several, or is refused.
-    """
-    with tempfile.TemporaryDirectory(prefix="viewer-") as folder:
-        path = Path(folder) / "upload"
-        path.write_bytes(content)
-        scans, rejections = find_scans(path)
-        if not scans and not rejections:
-            raise ScanError(Reason.NOT_AN_IMAGE, "by its content it is no NIfTI, DICOM, PNG, JPEG or TIFF image")
-        if len(scans) != 1:
-            read_volume(path)  # says why it is refused, or that it holds several
-        return _opened(model, key, scans[0])
+    volume = read_volume(scan, model.read_rules)
+    result = known.outcome if known is not None and is_current(known, scan) else _predicted(model, volume)
+    return OpenScan(
+        key or scan.scan_id, volume, has_frame(scan), read_identity(scan), result, windows(volume, model.preprocess)
+    )
 
 
 def has_frame(scan: Scan) -> bool:
@@ -180,7 +110,7 @@ def heat_map(model: Model, scan: OpenScan, finding: str) -> NDArray[np.uint8]:
         ScanError: If the scan does not fit the model.
     """
     if finding not in scan.heat:
-        with _model_in_use:
+        with model_in_use:
             found = saliency(model, scan.volume, finding)
         while len(scan.heat) >= HEAT_MAPS:
             scan.heat.popitem(last=False)
@@ -188,12 +118,9 @@ def heat_map(model: Model, scan: OpenScan, finding: str) -> NDArray[np.uint8]:
     return scan.heat[finding]
 
 
-def _opened(model: Model, key: str, scan: Scan) -> OpenScan:
-    volume = read_volume(scan, model.read_rules)
-    result: Prediction | ScanError
+def _predicted(model: Model, volume: Volume) -> Prediction | ScanError:
     try:
-        with _model_in_use:
-            result = model.predict(volume)
+        with model_in_use:
+            return model.predict(volume)
     except ScanError as error:
-        result = error
-    return OpenScan(key, volume, has_frame(scan), read_identity(scan), result, windows(volume, model.preprocess))
+        return error

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from app import session
+from app.catalog import read_catalog
 from pipeline import evaluate, prepare, score
 from pipeline.cohort.manifest import read_cohort
 from pipeline.config import Config
@@ -80,11 +80,11 @@ def test_score_writes_a_row_for_each_with_its_reason(model, scans, tmp_path, mon
 def test_all_choose_alike(model, scans, labels, tmp_path, monkeypatch):
     rows = scored(model, scans, tmp_path / "out", monkeypatch)
     chosen = set(rows["scan_id"][rows["status"] == "ok"])
-    shown, rejections, others = session.the_scans(scans, load_model(model).read_rules)
-    assert {scan.scan_id for scan in shown} == chosen
+    shown = read_catalog(scans, load_model(model).read_rules, lambda *_: None).found
+    assert {scan.scan_id for scan in shown.scans} == chosen
     unchosen = rows[rows["status"] == "not_selected"].set_index("scan_id")
-    assert {one.scan.scan_id: one.reason.value for one in others} == dict(unchosen["reason"])
-    assert rejections == []
+    assert {one.scan.scan_id: one.reason.value for one in shown.not_selected} == dict(unchosen["reason"])
+    assert shown.rejections == []
 
     words = [str(scans), "--labels", str(labels), "--label", "nodule", *UNSPLIT, *WORDS]
     assert prepare.main([*words, "--out", str(tmp_path / "cohort")]) == DONE

@@ -4,15 +4,20 @@ import shutil
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 
+from app import catalog, opinions, session, settings, threshold
 from data.phantoms import make_demo
 from pipeline.domain import OperatingPoint, ReadRules
 from pipeline.evaluation.calibration import uncalibrated
 from pipeline.model.backbone import build_network
 from pipeline.model.package import Settings, save_model
 from pipeline.sections import ModelSection, PreprocessSection
+from tests.app.pages import PAGE
 
 NAME = "tiny"
 
@@ -58,3 +63,37 @@ def own_scans(demo_scans, tmp_path) -> Path:
 def own_main(monkeypatch) -> None:
     """Streamlit's AppTest leaves the page as `__main__`; processes spawned by later tests would run it."""
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path, monkeypatch) -> None:
+    """No test sees another's model or scans, nor writes into the user's own data folder."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "own"))
+    for cached in (
+        settings.parse_settings, session.the_model, session.the_scorer, catalog.the_catalog, catalog.the_scores,
+        threshold.the_run, opinions.the_opinions,
+    ):  # fmt: skip
+        cached.cache_clear()
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    """Two NIfTI scans and a file that only claims to be one."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number in (1, 2):
+        voxels = np.random.default_rng(number).normal(-500, 300, (20, 18, 12)).astype(np.int16)
+        nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 3.0, 1.0])), folder / f"DOE-JANE-{number}.nii.gz")
+    (folder / "broken.dcm").write_text("no scan at all")
+    return folder
+
+
+@pytest.fixture
+def open_page(monkeypatch):
+    """Starts the page as `python -m app MODEL SCANS OPTIONS` would."""
+
+    def opened(model: Path, scans: Path, *options: str) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["app", "--model", str(model), "--scans", str(scans), *options])
+        return AppTest.from_file(PAGE, default_timeout=60).run()
+
+    return opened

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app import __main__ as launcher
-from app.session import parse_settings
+from app.settings import parse_settings
 from tests.app.running import Viewer, start_viewer, stop_viewer
 
 LISTEN = "0A"
@@ -107,11 +107,40 @@ def test_a_model_that_does_not_verify_ends_with_2(tmp_path, capsys):
     assert "model folder refused" in capsys.readouterr().err
 
 
+def test_scores_run_and_database_that_do_not_fit_are_told_together(model_folder, tmp_path, capsys):
+    for name in ("scores", "run"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "scores" / "predictions.csv").write_text("scan_id,status\n")
+    (tmp_path / "run" / "predictions.csv").write_text("")
+    options = ["--scores", str(tmp_path / "scores"), "--run", str(tmp_path / "run"), "--db", "nosuch://base"]
+    assert launcher.main(["--model", str(model_folder), "--scans", str(tmp_path), "--port", "0", *options]) == 2
+    said = capsys.readouterr().err
+    for words in ("predictions.csv: lacks the columns", "is no finished run", "--db: is no database URL"):
+        assert words in said
+
+
+def test_signing_in_needs_its_library(model_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(launcher.importlib.util, "find_spec", lambda name: None)
+    assert launcher.main(["--model", str(model_folder), "--scans", str(tmp_path), "--port", "0", "--login"]) == 2
+    assert "pip install 'streamlit[auth]'" in capsys.readouterr().err
+
+
+def test_signing_in_needs_a_provider(model_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(launcher.importlib.util, "find_spec", lambda name: "there")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert launcher.main(["--model", str(model_folder), "--scans", str(tmp_path), "--port", "0", "--login"]) == 2
+    assert "[auth] in ~/.streamlit/secrets.toml" in capsys.readouterr().err
+
+
 def test_help_explains_every_option(capsys):
     with pytest.raises(SystemExit, match="0"):
         parse_settings(("--help",))
     said = capsys.readouterr().out
-    for option in ("--model", "--scans", "--port", "--hide-identity"):
+    for option in (
+        "--model", "--scans", "--port", "--hide-identity", "--scores", "--run", "--db", "--audit-log", "--allow-remote",
+        "--host-names", "--login",
+    ):  # fmt: skip
         assert option in said
 
 

@@ -1,6 +1,6 @@
-import gzip
-import tempfile
+import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nibabel as nib
@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from app import session
-from pipeline.domain import Identity, Prediction, ReadRules, Reason, Scan, ScanError, UsageError, Volume
+from app.catalog import Score
+from pipeline.domain import Identity, Prediction, ReadRules, Reason, Scan, ScanError, Volume
 from pipeline.model.package import ModelError, load_model
 from pipeline.scans.find import find_scans
 from tests.app.conftest import save_tiny_model
@@ -29,27 +30,6 @@ def nifti(tmp_path) -> Path:
 
 def opened(key="a") -> session.OpenScan:
     return session.OpenScan(key, Volume(np.zeros((2, 2, 2), np.float32), np.eye(4)), True, Identity("DOE"), None)
-
-
-def test_settings_of_a_command_line():
-    found = session.parse_settings(("--model", "m", "--scans", "s", "--port", "9", "--hide-identity"))
-    assert found == session.Settings(Path("m"), Path("s"), 9, True)
-    assert session.parse_settings(("--model", "m", "--scans", "s")).port == 8501
-
-
-@pytest.mark.parametrize("wrong", [("--model", "m"), ("--model", "m", "--scans", "s", "--colour")])
-def test_wrong_command_line_leaves_with_2(wrong, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        session.parse_settings(wrong)
-
-
-def test_every_problem_is_told_at_once(tmp_path):
-    with pytest.raises(UsageError, match=r"(?s)--model .*model\.json.*--scans .*does not exist.*--port 99999"):
-        session.check_settings(session.Settings(tmp_path, tmp_path / "none", 99999))
-
-
-def test_settings_of_a_real_model_pass(model_folder, tmp_path):
-    session.check_settings(session.Settings(model_folder, tmp_path))
 
 
 def test_a_changed_model_is_refused(tmp_path):
@@ -85,34 +65,10 @@ def test_a_scan_that_does_not_fit_is_shown_without_a_prediction(tmp_path, nifti)
     assert found.volume.shape == (20, 18, 12)
 
 
-def test_upload_is_read_by_content_and_leaves_nothing_on_disk(model, nifti, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    for content in (nifti.read_bytes(), gzip.decompress(nifti.read_bytes())):
-        found = session.open_upload(model, "upload-1", content)
-        assert found.key == "upload-1"
-        assert isinstance(found.result, Prediction)
-        assert found.volume.spacing_mm == (2.0, 2.0, 3.0)
-        assert list((tmp_path / "tmp").iterdir()) == []
-
-
-@pytest.mark.parametrize("content", [b"", b"MZ\x90 not a scan", b"\x1f\x8b broken gzip", b"<script>"])
-def test_upload_that_is_no_scan_is_refused_and_removed(model, content, tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(ScanError, match="not_an_image"):
-        session.open_upload(model, "upload-1", content)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_truncated_upload_is_refused(model, nifti):
-    with pytest.raises(ScanError, match=r"truncated|checksum|size_mismatch|malformed"):
-        session.open_upload(model, "upload-1", nifti.read_bytes()[:-2000])
-
-
 def test_a_picture_has_no_patient_frame(tmp_path):
     flat = load_model(save_tiny_model(tmp_path / "flat", dimensions=2))
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)).save(tmp_path / "x.png")
-    found = session.open_upload(flat, "u", (tmp_path / "x.png").read_bytes())
+    found = session.open_scan(flat, find_scans(tmp_path / "x.png")[0][0])
     assert not found.has_frame
     assert isinstance(found.result, Prediction)
     assert found.identity == Identity()
@@ -174,3 +130,15 @@ def test_a_refused_scan_is_not_kept():
         with pytest.raises(ScanError, match="cut off"):
             scans.get("a", refuse)
     assert scans.get("a", opened).key == "a"
+
+
+def known(scan: Scan, p: float) -> Score:
+    return Score(Prediction(scan.scan_id, {"nodule": p}, {}, 0.5, 0.0, None, (), "m"), datetime.now(UTC))
+
+
+def test_a_known_score_is_used_as_long_as_the_files_stay_as_they_were(model, nifti):
+    scan = find_scans(nifti)[0][0]
+    assert session.open_scan(model, scan, known(scan, 0.125)).result.probabilities == {"nodule": 0.125}
+    later = datetime.now(UTC).timestamp() + 60
+    os.utime(nifti, (later, later))
+    assert session.open_scan(model, scan, known(scan, 0.125)).result.probabilities["nodule"] != 0.125

@@ -1,0 +1,53 @@
+"""Buttons that save the open case: one page as PDF or PNG, the heat map as NIfTI. Each file is made when asked for."""
+
+from functools import partial
+
+import streamlit as st
+
+from app import audit_log, reader, session
+from app.exports import Case, case_page, file_name, heat_nifti, meeting_point
+from app.language import Words, spoken
+from app.session import OpenScan
+from app.settings import the_settings
+from pipeline.domain import Prediction
+from pipeline.model.package import Model
+
+
+def export_panel(model: Model, scan: OpenScan) -> None:
+    """What can be saved of this scan."""
+    words, settings = spoken(), the_settings()
+    with st.expander(words("export.panel"), icon=":material/download:"):
+        finding = model.findings[0]
+        if len(model.findings) > 1:
+            finding = st.selectbox(words("review.finding"), model.findings, key=f"kept.export-{scan.key}")
+        named = not settings.hide_identity and st.checkbox(
+            words("export.identity"), key=f"kept.named-{scan.key}", help=words("export.identity_hint")
+        )
+        with st.container(horizontal=True):
+            for form, mime in (("pdf", "application/pdf"), ("png", "image/png")):
+                st.download_button(
+                    form.upper(), partial(_page, model, scan, finding, named, words, form, reader.name()),
+                    file_name(scan, finding, form), mime, key=f"export-{form}", on_click="ignore",
+                )  # fmt: skip
+            if isinstance(scan.result, Prediction):
+                st.download_button(
+                    words("export.nifti"), partial(_map, model, scan, finding, reader.name()),
+                    file_name(scan, finding, "nii.gz"), "application/gzip", key="export-nifti", on_click="ignore",
+                )  # fmt: skip
+
+
+def _page(model: Model, scan: OpenScan, finding: str, named: bool, words: Words, form: str, who: str) -> bytes:
+    _record(model, scan, who)
+    heat = session.heat_map(model, scan, finding) if isinstance(scan.result, Prediction) else None
+    shown = heat if heat is not None and heat.any() else None
+    case = Case(model, scan, finding, scan.windows[0], meeting_point(scan, heat), shown, named)
+    return case_page(case, words, "pdf" if form == "pdf" else "png")
+
+
+def _map(model: Model, scan: OpenScan, finding: str, who: str) -> bytes:
+    _record(model, scan, who)
+    return heat_nifti(session.heat_map(model, scan, finding), scan)
+
+
+def _record(model: Model, scan: OpenScan, who: str) -> None:
+    audit_log.record(the_settings().audit_file, "export", reader=who, scan=scan.key, model=model.model_id)

@@ -1,0 +1,143 @@
+"""A case on one page (PDF or PNG) and its heat map as NIfTI, made in memory; file names tell nothing of the patient."""
+
+import gzip
+import io
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import nibabel as nib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from app import display, panels
+from app.display import View, Window
+from app.language import Words
+from app.session import OpenScan
+from pipeline.domain import Prediction
+from pipeline.model.package import Model
+
+Heat: TypeAlias = NDArray[np.uint8]
+PAGE_IN = (8.27, 11.69)
+DPI = 150
+INK, SOFT, WARM = "#1b1f24", "#5a6672", "#b14a00"
+LINE_IN = 0.19
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What goes on the page.
+
+    Attributes:
+        voxel: Where the three planes meet, (i, j, k).
+        heat: The finding's map; None leaves the second row of pictures out.
+        with_identity: Whether name, ID and dates stand on the page.
+    """
+
+    model: Model
+    scan: OpenScan
+    finding: str
+    window: Window
+    voxel: tuple[int, int, int]
+    heat: Heat | None = None
+    with_identity: bool = False
+
+
+def case_page(case: Case, words: Words, form: Literal["pdf", "png"]) -> bytes:
+    """The page as a file; the same case gives the same bytes."""
+    stream = io.BytesIO()
+    metadata = {"CreationDate": None, "Title": panels.RESEARCH_ONLY} if form == "pdf" else {}
+    _drawn(case, words).savefig(stream, format=form, dpi=DPI, facecolor="white", metadata=metadata)
+    return stream.getvalue()
+
+
+def heat_nifti(heat: Heat, scan: OpenScan) -> bytes:
+    """The map, 0 to 1 on the scan's own grid and affine, as .nii.gz: 8 bits a voxel, scaled by the header."""
+    picture = nib.Nifti1Image(heat, scan.volume.affine)
+    picture.header.set_slope_inter(1 / 255, 0)
+    picture.header.set_xyzt_units("mm")
+    return gzip.compress(picture.to_bytes(), compresslevel=1, mtime=0)
+
+
+def file_name(scan: OpenScan, finding: str, ending: str) -> str:
+    """`<scan id>_<finding>.<ending>`: opaque, whatever the scan's own file was called."""
+    safe = re.sub(r"[^\w.=+-]+", "_", f"{scan.key}_{finding}", flags=re.ASCII).strip("._")
+    return f"{safe[:120]}.{ending}"
+
+
+def meeting_point(scan: OpenScan, heat: Heat | None) -> tuple[int, int, int]:
+    """The map's hottest voxel; the middle of the volume where there is no map."""
+    shape = scan.volume.shape
+    at = np.unravel_index(int(heat.argmax()), shape) if heat is not None and heat.any() else [n // 2 for n in shape]
+    i, j, k = map(int, at)
+    return i, j, k
+
+
+def _drawn(case: Case, words: Words) -> Figure:
+    figure = Figure(figsize=PAGE_IN)
+    top = _write(figure, PAGE_IN[1] - 0.6, [words("export.research_only")], size=10, colour=WARM)
+    top = _write(figure, top, [words("export.title", finding=case.finding)], size=17)
+    top = _write(figure, top - 0.05, _who(case, words), size=9, colour=SOFT)
+    top = _write(figure, top - 0.1, _result(case, words), size=11)
+    top = _write(figure, top - 0.05, _cautions(case), size=9, colour=WARM)
+    top = _pictures(figure, top - 0.15, case, None)
+    if case.heat is not None:
+        top = _pictures(figure, top, case, case.heat)
+        top = _write(figure, top, [words("export.map")], size=8, colour=SOFT)
+    _write(figure, 0.75, [words("export.foot", model=case.model.model_id)], size=8, colour=SOFT)
+    return figure
+
+
+def _who(case: Case, words: Words) -> list[str]:
+    lines = [words("export.scan", scan=case.scan.key)]
+    if case.with_identity:
+        who = case.scan.identity
+        fields = (panels.readable_name(who.patient_name), who.patient_id,
+                  panels.readable_date(who.birth_date), panels.readable_date(who.study_date))  # fmt: skip
+        lines.append(" · ".join(filter(None, fields)) or words("export.unknown"))
+    return lines
+
+
+def _result(case: Case, words: Words) -> list[str]:
+    said = case.scan.result
+    if not isinstance(said, Prediction):
+        return [panels.refusal_words(said)]
+    calls = {True: words("export.positive"), False: words("export.negative")}
+    lines = []
+    for finding, p in said.probabilities.items():
+        line = words("export.probability", finding=finding, percent=panels.percent(p), number=panels.number(p))
+        lines.append(f"{line} {calls[said.positive[finding]] if finding in said.positive else ''}".strip())
+    point = case.model.operating_points.get(case.finding)
+    return [*lines, panels.operating_point_words(point), *panels.doubts(said, len(case.model.networks))]
+
+
+def _cautions(case: Case) -> list[str]:
+    return panels.warnings(case.scan.result, case.scan.volume)
+
+
+def _write(figure: Figure, top: float, lines: Sequence[str], size: float, colour: str = INK) -> float:
+    """Lines of text from `top` inches downwards; where the next may begin. Text is never read as a formula."""
+    letters = int(98 * 10 / size)
+    for line in (part for text in lines for part in textwrap.wrap(text, letters)):
+        figure.text(
+            0.08, top / PAGE_IN[1], line, fontsize=size, va="top", color=colour, parse_math=False, family="DejaVu Sans"
+        )
+        top -= LINE_IN * size / 10
+    return top
+
+
+def _pictures(figure: Figure, top: float, case: Case, heat: Heat | None) -> float:
+    """A row of the planes that meet at the voxel; where the next row may begin."""
+    axes = display.planes(case.scan.volume)
+    side = (PAGE_IN[0] * 0.84 - 0.1 * 2) / 3 if len(axes) == 3 else 3.4
+    for number, axis in enumerate(axes):
+        view = View(axis, case.voxel[axis], case.window, case.scan.has_frame)
+        pixels = np.asarray(display.render(case.scan.volume, view, heat, 0.5))
+        left = PAGE_IN[0] * 0.08 + number * (side + 0.1)
+        place = figure.add_axes((left / PAGE_IN[0], (top - side) / PAGE_IN[1], side / PAGE_IN[0], side / PAGE_IN[1]))
+        place.imshow(pixels, interpolation="none")
+        place.axis("off")
+    return top - side - 0.12
