@@ -6,7 +6,7 @@ import pandas as pd
 
 from app.language import Words
 
-HEIGHT = 240
+HEIGHT = 300
 PRESENT, ABSENT, FROZEN, CHOSEN = "#ffb454", "#4cc2ff", "#93a1b0", "#e8edf2"
 """With and without the finding (told apart by colour-blind readers, too), the frozen threshold, the chosen one."""
 

@@ -1,6 +1,7 @@
 """Buttons that save the open case: one page as PDF or PNG, the heat map as NIfTI. Each file is made when asked for."""
 
 from functools import partial
+from typing import TypeAlias
 
 import streamlit as st
 
@@ -12,9 +13,17 @@ from app.settings import the_settings
 from pipeline.domain import Prediction
 from pipeline.model.package import Model
 
+Voxel: TypeAlias = tuple[int, int, int]
 
-def export_panel(model: Model, scan: OpenScan) -> None:
-    """What can be saved of this scan."""
+
+def export_panel(model: Model, scan: OpenScan, point: Voxel | None = None) -> None:
+    """What can be saved of this scan.
+
+    Args:
+        model: Whose answer it is.
+        scan: The open scan.
+        point: The voxel (i, j, k) in which the page's three planes meet; by default where the map is hottest.
+    """
     words, settings = spoken(), the_settings()
     with st.expander(words("export.panel"), icon=":material/download:"):
         finding = model.findings[0]
@@ -26,7 +35,7 @@ def export_panel(model: Model, scan: OpenScan) -> None:
         with st.container(horizontal=True):
             for form, mime in (("pdf", "application/pdf"), ("png", "image/png")):
                 st.download_button(
-                    form.upper(), partial(_page, model, scan, finding, named, words, form, reader.name()),
+                    form.upper(), partial(_page, model, scan, finding, named, words, form, reader.name(), point),
                     file_name(scan, finding, form), mime, key=f"export-{form}", on_click="ignore",
                 )  # fmt: skip
             if isinstance(scan.result, Prediction):
@@ -36,11 +45,13 @@ def export_panel(model: Model, scan: OpenScan) -> None:
                 )  # fmt: skip
 
 
-def _page(model: Model, scan: OpenScan, finding: str, named: bool, words: Words, form: str, who: str) -> bytes:
+def _page(
+    model: Model, scan: OpenScan, finding: str, named: bool, words: Words, form: str, who: str, point: Voxel | None
+) -> bytes:
     _record(model, scan, who)
     heat = session.heat_map(model, scan, finding) if isinstance(scan.result, Prediction) else None
     shown = heat if heat is not None and heat.any() else None
-    case = Case(model, scan, finding, scan.windows[0], meeting_point(scan, heat), shown, named)
+    case = Case(model, scan, finding, scan.windows[0], point or meeting_point(scan, heat), shown, named)
     return case_page(case, words, "pdf" if form == "pdf" else "png")
 
 

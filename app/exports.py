@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app import display, panels
 from app.display import View, Window
 from app.language import Words
+from app.result_panel import doubts, point_words
 from app.session import OpenScan
 from pipeline.domain import Prediction
 from pipeline.model.package import Model
@@ -69,16 +70,17 @@ def file_name(scan: OpenScan, finding: str, ending: str) -> str:
 
 
 def meeting_point(scan: OpenScan, heat: Heat | None) -> tuple[int, int, int]:
-    """The map's hottest voxel; the middle of the volume where there is no map."""
-    shape = scan.volume.shape
-    at = np.unravel_index(int(heat.argmax()), shape) if heat is not None and heat.any() else [n // 2 for n in shape]
-    i, j, k = map(int, at)
+    """The middle of the map's hottest voxels; the middle of the volume where there is no map."""
+    if heat is not None and heat.any():
+        i, j, k = (int(n) for n in np.argwhere(heat == heat.max()).mean(axis=0).round())
+    else:
+        i, j, k = (n // 2 for n in scan.volume.shape)
     return i, j, k
 
 
 def _drawn(case: Case, words: Words) -> Figure:
     figure = Figure(figsize=PAGE_IN)
-    top = _write(figure, PAGE_IN[1] - 0.6, [words("export.research_only")], size=10, colour=WARM)
+    top = _write(figure, PAGE_IN[1] - 0.6, [words("result.research_only")], size=10, colour=WARM)
     top = _write(figure, top, [words("export.title", finding=case.finding)], size=17)
     top = _write(figure, top - 0.05, _who(case, words), size=9, colour=SOFT)
     top = _write(figure, top - 0.1, _result(case, words), size=11)
@@ -86,8 +88,8 @@ def _drawn(case: Case, words: Words) -> Figure:
     top = _pictures(figure, top - 0.15, case, None)
     if case.heat is not None:
         top = _pictures(figure, top, case, case.heat)
-        top = _write(figure, top, [words("export.map")], size=8, colour=SOFT)
-    _write(figure, 0.75, [words("export.foot", model=case.model.model_id)], size=8, colour=SOFT)
+        top = _write(figure, top, [words("review.hint")], size=8, colour=SOFT)
+    _write(figure, 0.75, [words("result.model", model=case.model.model_id)], size=8, colour=SOFT)
     return figure
 
 
@@ -104,14 +106,15 @@ def _who(case: Case, words: Words) -> list[str]:
 def _result(case: Case, words: Words) -> list[str]:
     said = case.scan.result
     if not isinstance(said, Prediction):
-        return [panels.refusal_words(said)]
-    calls = {True: words("export.positive"), False: words("export.negative")}
+        return [words("result.no_prediction"), panels.refusal_words(said)]
+    calls = {True: words("result.positive"), False: words("result.negative")}
     lines = []
     for finding, p in said.probabilities.items():
-        line = words("export.probability", finding=finding, percent=panels.percent(p), number=panels.number(p))
-        lines.append(f"{line} {calls[said.positive[finding]] if finding in said.positive else ''}".strip())
+        number = words("result.calibrated", number=panels.number(p))
+        call = f"  ·  {calls[said.positive[finding]]}" if finding in said.positive else ""
+        lines.append(f"{finding}: {panels.percent(p)} ({number}){call}")
     point = case.model.operating_points.get(case.finding)
-    return [*lines, panels.operating_point_words(point), *panels.doubts(said, len(case.model.networks))]
+    return [*lines, point_words(words, point), *doubts(words, said, len(case.model.networks))]
 
 
 def _cautions(case: Case) -> list[str]:

@@ -14,7 +14,6 @@ from app.settings import the_settings
 from pipeline.domain import Prediction, UsageError
 from pipeline.model.package import Model
 
-ICONS = {"agree": ":material/check:", "disagree": ":material/close:", "unsure": ":material/question_mark:"}
 SHOWN = 5
 """Earlier opinions of a scan that are listed."""
 
@@ -34,7 +33,7 @@ def opinion_panel(model: Model, scan: OpenScan, point: Sequence[int] | None = No
         finding = st.selectbox(words("opinion.finding"), model.findings, key=f"kept.about-{scan.key}")
     choice = st.segmented_control(
         words("opinion.title"), VERDICTS, key=_verdict_key(scan), label_visibility="collapsed",
-        format_func=lambda name: f"{ICONS[name]} {words(f'opinion.{name}')}",
+        format_func=lambda name: words(f"opinion.{name}"),
     )  # fmt: skip
     st.text_area(
         words("opinion.note"), key=_note_key(scan), max_chars=LONGEST_NOTE, height=80, label_visibility="collapsed",

@@ -140,7 +140,7 @@ def _interval(found: Measure, words: Words) -> str:
 def _point_words(point: OperatingPoint | None, words: Words) -> str:
     if point is None:
         return words("performance.no_point")
-    target = words("performance.youden") if point.target == "youden" else point.target
+    target = words("result.youden") if point.target == "youden" else point.target
     return words("performance.point", threshold=f"{point.threshold:.3f}", split=point.chosen_on, target=target)
 
 

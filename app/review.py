@@ -50,7 +50,7 @@ def review(model: Model, scan: OpenScan) -> None:
                 show_both(words, scan, layer, beside)
         with right:  # after the canvas, which tells the marked point
             opinion_panel(model, scan, marked_point(scan.key))
-            export_panel(model, scan)
+            export_panel(model, scan, marked_point(scan.key))
 
 
 def results(words: Words, model: Model, scan: OpenScan) -> None:

@@ -71,7 +71,7 @@ def scan_page(settings: Settings, model: Model, set_banner: Callable[[str], obje
         st.info(words("shell.choose"), icon=":material/arrow_upward:")
         return
     opening.steps()
-    with st.spinner(words("shell.reading")):
+    with st.spinner(words("review.reading")):
         scan = opener()
     opening.record(settings, model, scan)
     review(model, scan)

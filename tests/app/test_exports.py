@@ -62,7 +62,7 @@ def test_the_page_is_a_pdf_that_names_no_patient(model, scan, heat):
 
 def test_the_identity_stands_there_when_asked_for(model, scan):
     said = text_of(case_page(case(model, scan, with_identity=True), words("it"), "pdf"))
-    for part in ("Doe, Jane", "ID-4711", "1950-02-03", "2025-06-07", "Solo per la ricerca"):
+    for part in ("Doe, Jane", "ID-4711", "1950-02-03", "2025-06-07", "Solo per uso di ricerca"):
         assert part in said
 
 
