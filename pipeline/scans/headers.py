@@ -50,7 +50,7 @@ KEYWORDS = (
     *("BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
     *("Laterality", "ImageLaterality", "ViewPosition", "QualityControlImage", "PatientSpeciesCodeSequence"),
     *("BluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    "RealWorldValueMappingSequence",
+    *("RealWorldValueMappingSequence", "ContrastBolusAgent"),
 )
 """What is read of a header; everything else is skipped unread."""
 
