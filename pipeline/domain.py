@@ -135,6 +135,7 @@ class Scan:
         n_slices: As the headers tell, 0 where they don't.
         slice_spacing_mm: Median distance between slice centres, None where unknown or for a single slice.
         description: SeriesDescription, which may quote anything: matched against the rules, never shown.
+        contrast_agent: Whether the header names one; what it calls it is not kept.
     """
 
     scan_id: str
@@ -158,6 +159,7 @@ class Scan:
     n_slices: int = 0
     slice_spacing_mm: float | None = None
     description: str = field(default="", repr=False)
+    contrast_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def test_a_probe_that_comes_near_the_model_is_said(tmp_path: Path, capsys: pytes
     probes = {"nodule": {"header": {"value": 0.97, "low": 0.9, "high": 1.0}, "border": {"value": 0.6, "low": 0.5}}}
     (run / "shortcuts.json").write_text(json.dumps(probes))
     assert main([str(run)]) == 0
-    said = "nodule: the header (scanner, geometry, sex, age) alone predicts the label with AUROC 0.97 (0.90 to 1.00)"
+    said = "body part, contrast agent) alone predicts the label with AUROC 0.97 (0.90 to 1.00)"
     assert said in capsys.readouterr().out
     page = (run / "report.html").read_text()
     assert "The model may have learned that instead of the finding" in page

@@ -24,7 +24,7 @@ from pipeline.sections import EvaluateSection
 Array = NDArray[np.float64]
 
 HEADER_COLUMNS = ("modality", "manufacturer", "model_name", "orientation", "n_instances", "shape", "spacing_mm",
-                  "sex", "age")  # fmt: skip
+                  "sex", "age", "body_part", "contrast_agent")  # fmt: skip
 """Columns of scans.csv that a header probe may look at."""
 MOST_VALUES = 30
 """The more frequent values of a column become inputs of their own; rarer ones are one."""

@@ -119,6 +119,7 @@ def _header_row(scan: Scan, root: Path) -> dict[str, str]:
         "study_uid": scan.study_uid, "series_uid": scan.series_uid, "modality": scan.modality,
         "path": relative_path(scan.path, root), "n_instances": str(len(scan.paths)), "study_date": scan.acquired,
         "manufacturer": scan.manufacturer, "model_name": scan.model_name, "sex": scan.sex, "age": age,
+        "body_part": scan.body_part[:16], "contrast_agent": "yes" if scan.contrast_agent else "",
     }  # fmt: skip
 
 

@@ -21,11 +21,14 @@ from pipeline.files import read_json, read_table, sha256_of, write_json, write_t
 FOUND_COLUMNS = (
     "scan_id", "patient_id", "accession_number", "study_uid", "series_uid", "modality", "path", "n_instances", "shape",
     "spacing_mm", "orientation", "study_date", "manufacturer", "model_name", "sex", "age", "content_sha256",
-    "image_hash", "near_identical",
+    "image_hash", "near_identical", "body_part", "contrast_agent",
 )  # fmt: skip
 """Columns of scans.csv before the labels. `shape` ("512x512x30") and `spacing_mm` ("0.7x0.7x2.5") run along i, j, k
 (Right, Anterior, Superior); `age` is in years; scans of different patients that look alike share a
 `near_identical`; after the labels come the user's own columns and `LAST_COLUMNS`."""
+
+LATER_COLUMNS = ("image_hash", "near_identical", "body_part", "contrast_agent")
+"""Of these, cohorts of earlier versions have none: there they are empty."""
 
 LAST_COLUMNS = ("split", "fold", "warnings")
 """`split` and `fold` are empty where a scan is not used; `warnings` holds codes, separated by semicolons."""
@@ -120,7 +123,7 @@ def read_cohort(folder: Path) -> Cohort:
         table = read_table(folder / "scans.csv")
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder / 'scans.csv'}: can't be read ({type(error).__name__}); run prepare again") from None
-    table = table.assign(**{column: "" for column in ("image_hash", "near_identical") if column not in table})
+    table = table.assign(**{column: "" for column in LATER_COLUMNS if column not in table})
     found = written.get("task")
     if not isinstance(found, dict):
         raise UsageError(f"{folder}: was prepared without labels; run prepare with --labels and --label")

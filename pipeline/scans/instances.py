@@ -102,6 +102,7 @@ class Instance:
     order: tuple[int, int]
     warnings: tuple[str, ...]
     description: str = field(default="", repr=False)
+    contrast_agent: bool = False
     extents: tuple[Extent, ...] = ()
 
     @property
@@ -126,6 +127,10 @@ class Instance:
         if self.sop_class.startswith(SECONDARY_CAPTURE) or self.modality in SINGLE_MODALITIES:
             return not self.is_whole or not placed
         return not placed and not self.is_whole and self.modality not in SLICE_MODALITIES
+
+
+NO_AGENT = frozenset({"", "NO", "NONE", "N", "0", "UNKNOWN"})
+"""Words in Contrast/Bolus Agent (PS3.3 C.7.6.4) that name none."""
 
 
 def instance_of(header: Header) -> Instance:
@@ -166,6 +171,7 @@ def instance_of(header: Header) -> Instance:
         order=(int(header.number("AcquisitionNumber") or 0), int(header.number("InstanceNumber") or 0)),
         warnings=content_warnings(header),
         description=header.text("SeriesDescription"),
+        contrast_agent=header.text("ContrastBolusAgent").upper() not in NO_AGENT,
     )
 
 

@@ -191,6 +191,7 @@ def _scan(
         n_slices=n_slices,
         slice_spacing_mm=slice_spacing_mm,
         description=first.description,
+        contrast_agent=first.contrast_agent,
     )
 
 

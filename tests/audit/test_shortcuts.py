@@ -1,11 +1,18 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import prepare
 from pipeline.audit.shortcuts import all_looks, border_look, header_look, probe_all, thumbnail_look
+from pipeline.cohort.leakage import patients
+from pipeline.cohort.manifest import read_cohort, targets
 from pipeline.results.shortcuts import warnings_of
 from pipeline.sections import EvaluateSection
 
+DATASETS = Path(os.environ.get("SCAN_DATASETS", Path(__file__).parents[2] / ".." / "shared" / "datasets"))
 SECTION = EvaluateSection(resamples=100)
 N = 120
 
@@ -42,7 +49,7 @@ def test_a_scanner_that_gives_the_label_away_is_found_by_the_header_alone() -> N
     assert found["header"]["value"] > 0.95
     assert found["border"]["value"] < 0.65
     (said,) = warnings_of({"cancer": found}, {"cancer": 0.97})
-    assert "cancer: the header (scanner, geometry, sex, age) alone predicts the label with AUROC" in said
+    assert said.startswith("cancer: the header (scanner, geometry, sex, age, body part, contrast agent) alone predicts")
     assert "near the model's 0.97" in said
 
 
@@ -94,3 +101,32 @@ def test_looks() -> None:
     assert thumbnail_look(inputs).shape == (N, 64)
     assert thumbnail_look(np.zeros((3, 1, 9, 8, 7), np.float32)).shape == (3, 64)
     np.testing.assert_allclose(thumbnail_look(np.ones((2, 1, 3, 5), np.float32)), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "said"), [("header", 0.6, True), ("header", 0.48, False), ("thumbnail", 0.6, False)]
+)
+def test_a_header_that_says_much_is_told_however_good_the_model_is(name: str, low: float, said: bool) -> None:
+    probes = {"cancer": {name: {"value": 0.75, "low": low, "high": 0.9}}}
+    warnings = warnings_of(probes, {"cancer": 0.97})
+    assert [("though it shows no anatomy; a part of the model's 0.97" in line) for line in warnings] == [True] * said
+
+
+@pytest.mark.datasets
+def test_the_header_of_siim_gives_the_contrast_away(tmp_path: Path) -> None:
+    folder = DATASETS / "siim_ct_contrast"
+    if not folder.is_dir():
+        pytest.skip(f"data set siim_ct_contrast is not in {DATASETS} (set SCAN_DATASETS)")
+    labels = pd.read_csv(folder / "labels.csv", dtype=str)[["path", "contrast", "patient_id"]]
+    labels.to_csv(tmp_path / "l.csv", index=False)
+    words = ["--labels", str(tmp_path / "l.csv"), "--label", "contrast", "--workers", "0"]
+    assert prepare.main([str(folder), *words, "--out", str(tmp_path / "c")]) == 0
+    cohort = read_cohort(tmp_path / "c")
+    rows = np.flatnonzero((cohort.table["split"] != "test").to_numpy())
+    look, y = header_look(cohort.table.iloc[rows]), targets(cohort).to_numpy(np.float32)[rows]
+    found = probe_all({"header": look}, y, cohort.findings, list(patients(cohort.table).iloc[rows]), SECTION)
+    assert found["contrast"]["header"]["value"] > 0.75
+    (said,) = warnings_of(found, {"contrast": 0.97})
+    assert "contrast agent) alone predicts the label with AUROC 0." in said
+    agent = cohort.table.groupby("contrast")["contrast_agent"].agg(lambda told: (told == "yes").sum())
+    assert dict(agent) == {"0": 0, "1": 11}

@@ -51,7 +51,7 @@ def test_the_columns_of_scans_csv_are_those_of_the_design(tmp_path: Path) -> Non
     done = built(tmp_path, text(PLAIN, "site", dict.fromkeys(PLAIN, "A")))
     assert ",".join(done.table) == (
         "scan_id,patient_id,accession_number,study_uid,series_uid,modality,path,n_instances,shape,spacing_mm,orientation,"
-        "study_date,manufacturer,model_name,sex,age,content_sha256,image_hash,near_identical,"
+        "study_date,manufacturer,model_name,sex,age,content_sha256,image_hash,near_identical,body_part,contrast_agent,"
         "label,site,split,fold,warnings"
     )
     found = row(done, "03.nii")
