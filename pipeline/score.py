@@ -72,52 +72,65 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    from pipeline.scoring.folder import Request, score  # torch is loaded here, not in the processes that read scans
+    from pipeline.scans.pacs_query import is_address
 
     if options.ray_address and options.engine != "ray":
         raise UsageError("--ray-address is for --engine ray")
-    options, pacs, refused = _with_scans(options)
-    wanted = {"saliency": options.saliency, "dicom": options.dicom_sr or options.store}
-    request = Request(
-        options.model, options.scans, options.out, options.workers, options.include_ids,
-        tuple(kind for kind, asked_for in wanted.items() if asked_for), engine=options.engine,
-        ray_address=options.ray_address, backend=options.backend,
-    )  # fmt: skip
-    summary = _watched(request, options) if options.watch else score(request)
-    _tell(summary, options)
-    unsent = _sent(pacs, options) if pacs and options.store else 0
-    return DONE if summary.complete and not refused and not unsent else WITH_REJECTIONS
+    if is_address(str(options.scans)):
+        return _by_pacs(options)
+    if options.query or options.store:
+        raise UsageError("--query and --store need a PACS: give dicomweb://host:port/path in place of SCANS")
+    return _scored(options)
 
 
-def _with_scans(options: Options) -> "tuple[Options, Pacs | None, int]":
-    """The options with a folder of scans, the PACS from which they were retrieved, and the series it has not given.
+def _by_pacs(options: Options) -> int:
+    """Retrieve what the query finds, score it, and send the results back if that is asked for.
 
     Raises:
-        UsageError: If PACS and query don't go together.
+        UsageError: If the options don't go together, or the PACS can't be asked at all.
     """
-    from pipeline.scans.pacs_query import Query, is_address
+    from pipeline.scans.pacs import Pacs, Query
+    from pipeline.scoring.folder import checked_model
+    from pipeline.scoring.pacs_batch import RETRIEVED, SCANS, retrieve_all
 
-    if not is_address(str(options.scans)):
-        if options.query or options.store:
-            raise UsageError("--query and --store need a PACS: give dicomweb://host:port/path in place of SCANS")
-        return options, None, 0
     if options.watch:
         raise UsageError("--watch needs a folder; a site that pushes scans sends them to python -m pipeline.receive")
-    from pipeline.scans.pacs import Pacs
-    from pipeline.scoring.pacs_batch import RETRIEVED, retrieve_all
+    query, here = Query.parsed(options.query), replace(options, scans=options.out / SCANS)
+    with Pacs.at(str(options.scans)) as pacs:
+        checked_model(_request(here))  # before hours of retrieving
+        if pacs.is_open:
+            stderr.print("note: the connection is plain http; whoever is on the way can read it", markup=False)
+        try:
+            with progress("Retrieving series") as report:
+                found = retrieve_all(pacs, query, options.out, report)
+        except ScanError as error:
+            raise UsageError(f"{error}. Nothing was scored.") from None
+        lost = ", ".join(f"{reason} {count}" for reason, count in found.refused.most_common())
+        stdout.print(f"{found.n_series} series found; not retrieved: {lost or 'none'}", markup=False)
+        stdout.print(f"written: {options.out / RETRIEVED}", markup=False)
+        code = _scored(here)
+        unsent = _sent(pacs, options) if options.store else 0
+    return WITH_REJECTIONS if found.refused or unsent else code
 
-    query, pacs = Query.parsed(options.query), Pacs.at(str(options.scans))
-    if pacs.is_open:
-        stderr.print("note: the connection is plain http; whoever is on the way can read it", markup=False)
-    try:
-        with progress("Retrieving series") as report:
-            found = retrieve_all(pacs, query, options.out, report)
-    except ScanError as error:
-        raise UsageError(f"{error}. Nothing was scored.") from None
-    lost = ", ".join(f"{reason} {count}" for reason, count in found.refused.most_common())
-    stdout.print(f"{found.n_series} series found; not retrieved: {lost or 'none'}", markup=False)
-    stdout.print(f"written: {options.out / RETRIEVED}", markup=False)
-    return replace(options, scans=found.folder), pacs, found.refused.total()
+
+def _scored(options: Options) -> int:
+    from pipeline.scoring.folder import score  # torch is loaded here, not in the processes that read scans
+
+    request = _request(options)
+    summary = _watched(request, options) if options.watch else score(request)
+    _tell(summary, options)
+    return DONE if summary.complete else WITH_REJECTIONS
+
+
+def _request(options: Options) -> "Request":
+    from pipeline.scoring.folder import Request
+
+    wanted = {"saliency": options.saliency, "dicom": options.dicom_sr or options.store}
+    kinds = tuple(kind for kind, asked_for in wanted.items() if asked_for)
+    return Request(
+        options.model, options.scans, options.out, options.workers, options.include_ids, kinds, engine=options.engine,
+        ray_address=options.ray_address, backend=options.backend,
+    )  # fmt: skip
 
 
 def _sent(pacs: "Pacs", options: Options) -> int:

@@ -32,7 +32,7 @@ KEYWORDS = (
     *("BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData"),
     *("Laterality", "ImageLaterality", "ViewPosition", "QualityControlImage", "PatientSpeciesCodeSequence"),
     *("BluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    *("RealWorldValueMappingSequence", "EstimatedRadiographicMagnificationFactor"),
+    *("RealWorldValueMappingSequence", "EstimatedRadiographicMagnificationFactor", "ContrastBolusAgent"),
     *("DistanceSourceToDetector", "DistanceSourceToPatient"),
 )
 """What is read of every header."""
