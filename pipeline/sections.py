@@ -3,12 +3,31 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 NonNegativeFinite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+MOST_AT_ONCE = 65_536
+"""No batch is larger."""
+
+
+def _number_or_auto(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_AT_ONCE):
+        return value
+    raise ValueError(f"give a whole number from 1 to {MOST_AT_ONCE}, or auto; got {str(value)[:80]!r}")
 
 
 class Section(BaseModel):
@@ -164,8 +183,9 @@ class TrainSection(Section):
     """0: train once on the split; K: one model a fold, kept as an ensemble, with out-of-fold predictions ("oof")."""
     repeats: PositiveInt = 1
     """Networks for the split, or for each fold, that differ in their seed alone; kept as an ensemble."""
-    batch_size: PositiveInt = 8
-    """Scans in one optimizer step."""
+    batch_size: Annotated[int | Literal["auto"], BeforeValidator(_number_or_auto)] = 8
+    """Scans in one optimizer step. auto: the largest power of two up to 32 that memory holds and that leaves eight
+    steps an epoch; the number is written into the run's config.yaml."""
     accumulate: PositiveInt = 1
     """Parts in which the scans of one step pass through the network, where memory is short; doubled where it ends."""
     learning_rate: PositiveFinite = 1e-3
@@ -211,9 +231,17 @@ class TrainSection(Section):
     seed: Seed = 0
     """Seed of weights, order and augmentation."""
 
+    @property
+    def scans_at_once(self) -> int:
+        """Scans that pass through the network together, once `batch_size: auto` has become a number."""
+        return int(self.batch_size) // self.accumulate
+
     @model_validator(mode="after")
     def _parts_are_whole(self) -> Self:
-        if self.batch_size % self.accumulate:
+        if self.batch_size == "auto":
+            if self.accumulate > 1 or self.devices * self.num_nodes > 1:
+                raise ValueError("batch_size: auto is for one device and whole batches; give a number")
+        elif self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide batch_size ({self.batch_size}) without rest")
         return self
 

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from benchmarks import measure
+from benchmarks import measure, training
 from benchmarks.measure import Target, Times
 from benchmarks.series import expected_voxels, write_series
+from pipeline.config import Config
 from pipeline.scans.find import read_volume
+from pipeline.sections import ModelSection, PreprocessSection, TrainSection
 
 
 def test_the_series_is_read_as_it_was_written(tmp_path):
@@ -40,3 +42,15 @@ def test_a_busy_round_does_not_decide():
 def test_a_missed_target_is_said_and_counts(capsys, target, code, line):
     assert measure.verdict([Target("other", 1.0, at_most=1), target]) == code
     assert line in capsys.readouterr().out
+
+
+def test_others_learn_between_the_batches_of_a_training_run(tmp_path):
+    config = Config(
+        out=tmp_path, preprocess=PreprocessSection(size=(32, 32)), augment=training.AUGMENT,
+        model=ModelSection(dimensions=2, backbone="resnet10t"), train=TrainSection(batch_size=2, epochs=1),
+    )  # fmt: skip
+    times = training.measure(config, tmp_path, training.Options(turn=2, rounds=3, workers=0))
+    assert list(times) == [training.OURS, training.LIMIT, training.MONAI]
+    assert all(len(one) == 3 and min(one) > 0 for took in times.values() for one in (took.wall, took.cpu))
+    claims = list(training.targets("tiny", times, "cpu"))
+    assert claims[0].measured == pytest.approx(times[training.LIMIT].cpu_over(times[training.OURS]))

@@ -306,6 +306,24 @@ def test_where_memory_ends_the_step_passes_in_parts(cohort, tmp_path, capsys) ->
         assert "one scan is too large for the memory" in capsys.readouterr().err
 
 
+def test_a_batch_that_no_memory_holds_is_refused_before_anything_is_read(cohort, tmp_path, capsys) -> None:
+    big = {"preprocess": {"size": [512, 512, 512], "intensity": "window", "window": [0, 3]}}
+    assert train(tmp_path, cohort, "--train.batch_size", "1024", **big) == 2
+    said = capsys.readouterr().err
+    assert "train.batch_size: 1024 scans of 512 x 512 x 512 voxels at once need about" in said
+    assert "GB are available;" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_size_that_is_chosen_is_said_kept_and_taken_up_again(cohort, tmp_path, capsys, monkeypatch) -> None:
+    assert train(tmp_path, cohort, "--train.batch_size", "auto", "--train.epochs", "1") == 0
+    said = re.search(r"train\.batch_size: auto is (\d+) here, for (\d+) scans on a CPU", capsys.readouterr().out)
+    assert (said[1], said[2]) == ("2", "28")
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["train"]["batch_size"] == 2
+    monkeypatch.setattr("pipeline.model.batch.MOST", 1)
+    assert train(tmp_path, cohort, "--train.batch_size", "auto", "--train.epochs", "1", "--resume") == 0
+
+
 def test_folds_that_the_cohort_does_not_have(cohort, tmp_path, capsys) -> None:
     assert train(tmp_path, cohort, "--train.folds", "7") == 2
     assert "7 asked for, the cohort has 3" in capsys.readouterr().err
@@ -352,7 +370,14 @@ def test_three_mistakes_are_reported_at_once(tmp_path, capsys) -> None:
         ("a: &x [1]\nb: *x", "aliases"),
         ("- 1", "expected keys and values, found list"),
         ("train: {learning_rate: .nan}", "train.learning_rate"),
-        ("train: {batch_size: 2.5}", "train.batch_size"),
+        ("train: {batch_size: 2.5}", "train.batch_size: give a whole number from 1 to 65536, or auto; got '2.5'"),
+        ("train: {batch_size: 1000000000}", "train.batch_size: give a whole number from 1 to 65536, or auto"),
+        ("train: {batch_size: true}", "train.batch_size: give a whole number"),
+        ("train: {batch_size: auto, accumulate: 2}", "batch_size: auto is for one device and whole batches"),
+        ("train: {batch_size: auto, devices: 2}", "batch_size: auto is for one device and whole batches"),
+        ("train: {batch_size: 8, accumulate: 3}", "accumulate must divide batch_size (8) without rest"),
+        ("$import os: 1", "$import os: Extra inputs are not permitted"),
+        ("model: {_target_: os.system}", "model._target_: Extra inputs are not permitted"),
         ("evaluate: {target: often}\ncohort: {folder: x}", 'evaluate.target: expected "youden"'),
         ("name: x", "cohort.folder: name the COHORT folder"),
         ("cohort: {folder: nowhere}", "nowhere"),

@@ -80,7 +80,7 @@ def apply(batch: Tensor, drawn: Augmentation) -> Tensor:
         batch = blurred(batch, drawn.blur)
     if bool((drawn.coarse > 1).any()):
         batch = torch.cat([_coarsened(batch[k : k + 1], float(c)) for k, c in enumerate(drawn.coarse)])
-    batch = batch * _per_sample(drawn.gain, batch) + _per_sample(drawn.offset, batch)
+    batch = torch.addcmul(_per_sample(drawn.offset, batch), batch, _per_sample(drawn.gain, batch))
     if bool((drawn.noise > 0).any()):
         batch = batch + _noise(batch, drawn.seeds) * _per_sample(drawn.noise, batch)
     return batch if drawn.hole is None else _cut_out(batch, drawn.hole.to(batch))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,10 @@ from pipeline.files import read_json, write_json
 from pipeline.model.preprocess import grid_shape, read_input
 from pipeline.model.processes import rank, wait_for
 from pipeline.scans.isolated import run_isolated
+
+Batch = tuple[Tensor, Tensor, list[int]]
+"""Inputs [n, channel, (z,) y, x], targets [n, finding] (0, 1, NaN for missing), rows of the cohort's table: numbers,
+not a tensor, for they are wanted on the CPU at once."""
 
 
 class Refusal(NamedTuple):
@@ -103,20 +107,20 @@ def _read_one(item: tuple[int, Scan], config: Config, read: ReadRules) -> NDArra
         return error
 
 
-class ScanDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """(input, target, row) of the chosen rows; row numbers the cohort's table and seeds the augmentation."""
+class ScanDataset(Dataset[Batch]):
+    """Batches of the chosen rows, each copied out of the file once; row numbers the table and seeds the changes."""
 
     def __init__(self, inputs: NDArray[np.float32], targets: NDArray[np.float32], rows: Sequence[int]) -> None:
-        self.inputs, self.targets, self.rows = inputs, targets, list(rows)
+        self.inputs, self.targets, self.rows = inputs, targets, np.asarray(rows, dtype=np.intp)
 
     def __len__(self) -> int:
         """Number of scans."""
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        """The scan at a position of `rows`."""
-        row = self.rows[index]
-        return torch.from_numpy(self.inputs[row].copy()), torch.from_numpy(self.targets[row].copy()), row
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """The scans at some positions of `rows`; a loader asks for a batch at a time."""
+        rows = self.rows[indices]
+        return torch.from_numpy(self.inputs[rows]), torch.from_numpy(self.targets[rows]), rows.tolist()
 
 
 class EpochSampler(Sampler[int]):
@@ -158,13 +162,23 @@ def train_loader(
     seed: int,
     weights: NDArray[np.float64] | None = None,
     share: tuple[int, int] = (0, 1),
-) -> DataLoader[tuple[Tensor, Tensor, int]]:
+) -> DataLoader[Batch]:
     """Batches in random order; a last batch of one scan is dropped (batch norm can't learn from it)."""
     sampler = EpochSampler(len(dataset), seed, weights, share)
     size = min(batch_size, len(sampler))
-    return DataLoader(dataset, size, sampler=sampler, drop_last=len(sampler) % size == 1 and size > 1)
+    return _loader(dataset, size, sampler=sampler, drop_last=len(sampler) % size == 1 and size > 1)
 
 
-def plain_loader(dataset: ScanDataset, batch_size: int) -> DataLoader[tuple[Tensor, Tensor, int]]:
+def plain_loader(dataset: ScanDataset, batch_size: int) -> DataLoader[Batch]:
     """Batches in order, nothing dropped."""
-    return DataLoader(dataset, batch_size)
+    return _loader(dataset, batch_size)
+
+
+def _loader(dataset: ScanDataset, size: int, **order: Any) -> DataLoader[Batch]:
+    """Reads in this process: on a GPU the next batch is copied while the last one is still computed."""
+    return DataLoader(dataset, size, collate_fn=_whole, pin_memory=torch.cuda.is_available(), **order)
+
+
+def _whole(batch: Any) -> Batch:
+    """What `__getitems__` gave: a batch already."""
+    return cast(Batch, batch)

@@ -10,7 +10,7 @@ from typing import Literal
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
@@ -24,6 +24,7 @@ from pipeline.model.checkpoints import BEST, LAST, WholeFiles, keepers, newest
 from pipeline.model.dataset import Inputs, ScanDataset, plain_loader, train_loader
 from pipeline.model.learner import BadLossError, EpochReport, Learner
 from pipeline.model.losses import class_weights, scan_weights
+from pipeline.model.memory import keep_freed_memory
 from pipeline.model.plan import Job
 from pipeline.model.processes import rank
 from pipeline.model.stages import recompute_stages
@@ -79,6 +80,8 @@ def _fit_once(
     """The network after its last epoch."""
     rules, home = config.train, config.out / "checkpoints" / job.name
     lightning.seed_everything(job.seed, verbose=False)
+    if device_of(config).type == "cpu":
+        keep_freed_memory()
     network = build_network(config.model, len(cohort.findings))
     match = load_backbone(network.trunk, config.model)
     if rank() == 0:
@@ -90,11 +93,11 @@ def _fit_once(
     weights = class_weights(y[job.learn], cohort.task, rules.imbalance == "weights")
     drawn_by = scan_weights(y[job.learn], cohort.task) if rules.imbalance == "sampler" else None
     learn, watch = (ScanDataset(inputs.arrays, y, rows.tolist()) for rows in (job.learn, job.watch))
-    size = rules.batch_size // rules.accumulate
+    size = rules.scans_at_once
     checkpoint = newest(home) if resume else None
-    with progress(f"Training {job.name}") as bar, _quiet_lightning():
+    with progress(f"Training {job.name}") as bar, quiet_lightning():
         try:
-            _trainer(job, config, bar).fit(
+            build_trainer(job, config, bar).fit(
                 Learner(network, config, cohort.task, weights, job.seed),
                 train_loader(learn, size, job.seed, drawn_by, (rank(), rules.devices * rules.num_nodes)),
                 plain_loader(watch, size),
@@ -107,10 +110,11 @@ def _fit_once(
     return network
 
 
-def _trainer(job: Job, config: Config, bar: Bar) -> lightning.Trainer:
+def build_trainer(job: Job, config: Config, bar: Bar, *more: Callback) -> lightning.Trainer:
+    """Lightning's trainer of one network: its checkpoints, history, precision and devices, and callbacks of yours."""
     rules = config.train
     history = config.out / ("history.csv" if job.name == "single" else f"history_{job.name}.csv")
-    callbacks = [*keepers(config.out / "checkpoints" / job.name, job.select), EpochReport(history, bar)]
+    callbacks = [*keepers(config.out / "checkpoints" / job.name, job.select), EpochReport(history, bar), *more]
     if job.select and rules.patience:
         callbacks.append(EarlyStopping("tune_score", mode="max", patience=rules.patience))
     if rules.ema:
@@ -140,12 +144,13 @@ def _in_more_parts(rules: TrainSection) -> TrainSection:
     Raises:
         UsageError: If a step passes scan by scan already.
     """
-    divisors = [n for n in range(2 * rules.accumulate, rules.batch_size + 1) if rules.batch_size % n == 0]
+    step = int(rules.batch_size)
+    divisors = [n for n in range(2 * rules.accumulate, step + 1) if step % n == 0]
     if not divisors:
         raise UsageError("one scan is too large for the memory; lower preprocess.size or take a smaller model.backbone")
     stdout.print(
-        f"out of memory with {rules.batch_size // rules.accumulate} scans at once: going on with "
-        f"{rules.batch_size // divisors[0]}, {divisors[0]} times a step (train.accumulate)",
+        f"out of memory with {rules.scans_at_once} scans at once: going on with "
+        f"{step // divisors[0]}, {divisors[0]} times a step (train.accumulate)",
         markup=False,
     )
     return rules.model_copy(update={"accumulate": divisors[0]})
@@ -177,7 +182,7 @@ def _precision(config: Config) -> Literal["32-true", "bf16-mixed"]:
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advice about workers and logging intervals off the user's screen; errors still pass."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level

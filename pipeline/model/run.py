@@ -19,6 +19,7 @@ from pipeline.console import progress, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.evaluation.operating_point import parse_target
 from pipeline.files import read_json, sha256_of, write_json, write_table
+from pipeline.model.batch import check_memory, with_batch_size
 from pipeline.model.dataset import Inputs, Refusal, cache_inputs
 from pipeline.model.fit import check_network, device_of, fit
 from pipeline.model.outputs import (
@@ -69,6 +70,8 @@ def train(config: Config, resume: bool = False) -> Trained | None:
         raise UsageError("cohort.folder: name the COHORT folder that pipeline.prepare wrote")
     cohort = _used(read_cohort(config.cohort.folder))
     silence_others()
+    config = _with_batch_size(config, cohort, resume)
+    check_memory(config, len(cohort.findings), device_of(config))
     if rank() == 0:
         _check_claim(config, resume)
     y = targets(cohort).to_numpy(dtype=np.float32)
@@ -103,6 +106,16 @@ def train(config: Config, resume: bool = False) -> Trained | None:
     table = predictions_table(cohort, inputs, jobs, p, y)
     write_table(config.out / "predictions.csv", table, float_format="%.6f")
     return Trained(table, cohort, inputs, y, usable)
+
+
+def _with_batch_size(config: Config, cohort: Cohort, resume: bool) -> Config:
+    """The config with a number for `batch_size: auto`: the one that a run to be resumed began with, else a new one."""
+    kept = config.out / "config.yaml"
+    if config.train.batch_size == "auto" and resume and kept.is_file():
+        earlier = load_config(kept).train.batch_size
+        return config.model_copy(update={"train": config.train.model_copy(update={"batch_size": earlier})})
+    learned = int((cohort.table["split"] == "train").sum() or (cohort.table["split"] != "test").sum())
+    return with_batch_size(config, len(cohort.findings), learned, device_of(config))
 
 
 def _created_before(model: Path) -> dict[str, str]:

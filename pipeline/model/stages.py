@@ -73,7 +73,7 @@ def recompute_stages(network: nn.Module) -> None:
 
 def norms_are_held(rules: TrainSection, pretrained: bool) -> bool:
     """Whether batch norms keep their statistics from the start."""
-    small = rules.batch_size // rules.accumulate < SMALL_BATCH
+    small = rules.scans_at_once < SMALL_BATCH
     return rules.batch_norm == "frozen" or (rules.batch_norm == "auto" and pretrained and small)
 
 

@@ -1,6 +1,7 @@
 """Random movements of inputs: one affine and, if asked, one elastic change in a single interpolation."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,12 +23,27 @@ def warp(batch: Tensor, theta: Tensor | None, bend: Tensor | None) -> Tensor:
         return batch
     d = batch.ndim - 2
     whole = torch.eye(d, d + 1).expand(len(batch), -1, -1) if theta is None else theta
-    grid = functional.affine_grid(whole.to(batch), list(batch.shape), align_corners=False)
+    grid = affine_grid(whole.to(batch), batch.shape[2:])
     if bend is not None:
         mode = "bicubic" if d == 2 else "trilinear"
         field = functional.interpolate(bend.to(batch), list(batch.shape[2:]), mode=mode, align_corners=True)
         grid = grid + field.movedim(1, -1)
     return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
+
+
+def affine_grid(theta: Tensor, shape: Sequence[int]) -> Tensor:
+    """[n, (z,) y, x, d] coordinates of theta [n, d, d + 1], as torch's `affine_grid` with align_corners=False.
+
+    Torch multiplies a matrix for every voxel, which in 3D takes half as long as the sampling itself; the sum of one
+    line an axis is the same in a twentieth of the time.
+    """
+    d = len(shape)
+    grid = theta[:, :, d].reshape(len(theta), d, *[1] * d)
+    for axis, n in enumerate(reversed(shape)):
+        centres = (2 * torch.arange(n, device=theta.device, dtype=theta.dtype) + 1) / n - 1
+        line = theta[:, :, axis, None] * centres
+        grid = grid + line.view(len(theta), d, *[1] * (d - 1 - axis), n, *[1] * axis)
+    return grid.movedim(1, -1)
 
 
 def random_affine(rules: AugmentSection, size: Tensor, u: Tensor) -> Tensor | None:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from pipeline.model.augment import apply, blurred, draw, mix
+from pipeline.model.warp import affine_grid
 from pipeline.sections import AugmentSection
 
 ALL = AugmentSection(flip_axes=("x", "y", "z"), rotate_degrees=20, scale=0.2, translate=0.1, intensity=0.1, noise=0.1)
@@ -107,3 +108,11 @@ def test_mixing_keeps_the_larger_share_and_knows_missing_labels() -> None:
     torch.testing.assert_close(mixed[5], share * batch[5] + (1 - share) * batch[6])
     torch.testing.assert_close(goals[5], share * targets[5] + (1 - share) * targets[6])
     assert goals[:, 0].isnan().nonzero().flatten().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (4, 6, 7)])
+def test_the_grid_is_torchs_own(shape) -> None:
+    d = len(shape)
+    theta = torch.randn(3, d, d + 1, generator=torch.Generator().manual_seed(0))
+    theirs = torch.nn.functional.affine_grid(theta, [3, 1, *shape], align_corners=False)
+    torch.testing.assert_close(affine_grid(theta, shape), theirs, atol=1e-5, rtol=1e-5)

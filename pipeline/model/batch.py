@@ -1,0 +1,83 @@
+"""How many scans pass at once: chosen by `train.batch_size: auto`, and refused where memory can't hold them."""
+
+import torch
+
+from pipeline.config import Config
+from pipeline.console import stdout
+from pipeline.domain import UsageError
+from pipeline.model.backbone import build_network
+from pipeline.model.memory import available_bytes, step_need
+from pipeline.model.stages import recompute_stages
+
+MOST = 32
+"""The largest batch that is chosen: larger ones seldom learn better, and want other learning rates."""
+LEAST_STEPS = 8
+"""Steps an epoch that a chosen batch leaves, where scans are few."""
+SHARE = 0.8
+"""Of the available memory, what a chosen batch may need; the estimate is no promise."""
+
+
+def with_batch_size(config: Config, outputs: int, scans: int, device: torch.device) -> Config:
+    """The config with a number for `train.batch_size: auto`, said aloud; any other config as it is.
+
+    The largest power of two up to 32 that leaves eight steps an epoch and that memory holds: found by trial on a GPU,
+    from an estimate on a CPU. One scan at least: whether that fits is `check_memory`'s question.
+    """
+    if config.train.batch_size != "auto":
+        return config
+    most = max(1, min(MOST, scans // LEAST_STEPS))
+    sizes = [2**k for k in range(most.bit_length())][::-1]
+    if device.type == "cuda":
+        chosen = next((size for size in sizes if passes(config, outputs, size, device)), 1)
+    else:
+        need, available = step_need(config, outputs), available_bytes()
+        room = most if need is None or available is None else need.most(int(SHARE * available))
+        chosen = next((size for size in sizes if size <= room), 1)
+    stdout.print(f"train.batch_size: auto is {chosen} here, for {scans} scans on a {device.type.upper()}", markup=False)
+    return config.model_copy(update={"train": config.train.model_copy(update={"batch_size": chosen})})
+
+
+def passes(config: Config, outputs: int, scans: int, device: torch.device) -> bool:
+    """Whether a device has the memory for a training step of so many scans: it is tried."""
+    try:
+        network = build_network(config.model, outputs).to(device).train()
+        if config.train.recompute:
+            recompute_stages(network)
+        optimizer = torch.optim.AdamW(network.parameters())
+        inputs = torch.zeros(scans, config.model.channels, *reversed(config.preprocess.size), device=device)
+        half = device.type == "cuda" and config.train.precision != "fp32" and torch.cuda.is_bf16_supported()
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            loss = network(inputs).float().square().mean()
+        loss.backward()
+        optimizer.step()
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    return True
+
+
+def check_memory(config: Config, outputs: int, device: torch.device) -> None:
+    """Refuse a step that main memory can't hold, before anything is read: there the system ends what takes too much.
+
+    A GPU says itself when it is full, and training goes on in smaller parts.
+
+    Raises:
+        UsageError: With what is needed, what is there, and how many scans would fit.
+    """
+    at_once, need, available = config.train.scans_at_once, step_need(config, outputs), available_bytes()
+    if device.type == "cuda" or need is None or available is None or need.of(at_once) <= available:
+        return
+    fit = min(need.most(available), at_once - 1)
+    advice = (
+        f"let at most {fit} pass at once: lower train.batch_size, or raise train.accumulate"
+        if fit
+        else "not even one fits: lower preprocess.size, take a smaller model.backbone, or set train.recompute: true"
+    )
+    voxels = " x ".join(map(str, config.preprocess.size))
+    raise UsageError(
+        f"train.batch_size: {at_once} scans of {voxels} voxels at once need about "
+        f"{need.of(at_once) / 1e9:,.1f} GB of memory with {config.model.backbone}, {available / 1e9:.1f} GB are "
+        f"available; {advice}"
+    )
