@@ -22,8 +22,7 @@ def outputs_of(
         flips: Axes of the input ("x", "y", "z"): the outputs for all mirror images along them are averaged. Features
             are those of the input as it is.
     """
-    axes = [-1 - "xyz".index(name) for name in flips]
-    mirrored = [dims for n in range(1, len(axes) + 1) for dims in combinations(axes, n)]
+    mirrored = mirrors(flips)[1:]
     logits, features = [], []
     with torch.inference_mode():
         for start in range(0, len(arrays), BATCH):
@@ -36,3 +35,9 @@ def outputs_of(
             logits.append(torch.stack([answer.float() for answer in answers]).mean(0).cpu().numpy()[: len(part)])
             features.append(embedded.float().cpu().numpy()[: len(part)])
     return np.concatenate(logits), np.concatenate(features)
+
+
+def mirrors(flips: Sequence[str]) -> list[tuple[int, ...]]:
+    """Array axes to flip for each mirror image along "x", "y", "z"; the first is the input as it is."""
+    axes = [-1 - "xyz".index(name) for name in flips]
+    return [dims for n in range(len(axes) + 1) for dims in combinations(axes, n)]
