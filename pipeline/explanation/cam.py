@@ -53,7 +53,7 @@ class Watched(ModelWithHooks):  # type: ignore[misc]
 
 
 class HiResCAM(GradCAM):  # type: ignore[misc]
-    """HiResCAM (Draelos and Carin 2020, equation 4): features times their own gradients, not times a mean of them.
+    """HiResCAM (Draelos 2020, equation 4): features times their own gradients, not times a mean of them.
 
     Grad-CAM's mean over a map mixes what the network read at different places; in the last layer before a mean over
     all positions both are the same.

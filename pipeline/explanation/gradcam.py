@@ -16,11 +16,11 @@ from pipeline.model.package import Model
 from pipeline.model.preprocess import ModelInput, preprocess, resample
 
 OCCLUSION = "occlusion"
-FINE, COARSE = 14, 7
+FEWEST_CELLS = {"hirescam": 14, "gradcam": 7, "gradcampp": 7}
 """Cells that a map needs along each axis. ResNets end with 7 at the 224 pixels that they were made for; HiResCAM keeps
 what the gradients say of each place, and points best from one stage earlier."""
 METHODS = (*KINDS, OCCLUSION)
-"""The first is what is used where nothing else is asked for: docs/decisions/0010-maps.md says why."""
+"""The first is what is used where nothing else is asked for: docs/decisions/0010-heat-maps.md says why."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def way_of(model: Model, method: str = "", layer: str = "") -> Way:
         if layer:
             raise UsageError("layer: occlusion looks at no layer; leave it out")
         return Way(method, "")
-    fewest = FINE if method == "hirescam" else COARSE
-    return Way(method, layer_for(model.settings.model, model.preprocess.size, fewest, layer))
+    return Way(method, layer_for(model.settings.model, model.preprocess.size, FEWEST_CELLS[method], layer))
 
 
 def saliency(model: Model, volume: Volume, finding: str, way: Way | None = None) -> NDArray[np.float32]:
@@ -93,7 +92,7 @@ def grid_saliency(
     total = torch.zeros(len(arrays), *arrays.shape[2:])
     for start in range(0, len(images), BATCH):
         part = images[start : start + BATCH]
-        batch = torch.stack([torch.from_numpy(arrays[row]).flip(dims) for row, dims in part]).to(model.device)
+        batch = torch.stack([torch.from_numpy(arrays[row].copy()).flip(dims) for row, dims in part]).to(model.device)
         for network in model.networks:
             if way.method == OCCLUSION:
                 found = occlusion_maps(network, batch, output)

@@ -57,7 +57,7 @@ def by_hand(network, inputs, layer):
 
 @pytest.mark.parametrize("layer", ["trunk", "layer2"])
 def test_maps_agree_with_their_definitions(model, layer) -> None:
-    """Grad-CAM (Selvaraju 2017, equations 1 and 2) and HiResCAM (Draelos and Carin 2020, equation 4)."""
+    """Grad-CAM (Selvaraju 2017, equations 1 and 2) and HiResCAM (Draelos 2020, equation 4)."""
     arrays = inputs_of(model, (10, 20, 8))
     name = layer if layer == "trunk" else f"trunk.network.{layer}"
     features, gradients = by_hand(model.networks[0], torch.from_numpy(arrays), name)
