@@ -28,6 +28,8 @@ from pipeline.results.model_card import model_card
 from pipeline.results.words import NAMES, plain
 from pipeline.sections import EvaluateSection
 
+UNCHECKED_MAPS = "Whether the model's heat maps can be trusted was not measured (python -m pipeline.explain --check)."
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command's exit code."""
@@ -75,7 +77,7 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     write_json(model / "evaluation.json", evaluation)
     split, flow = next(iter(evaluation)), flow_of(run.table, refused, unused)
     write_text(run.folder / "claim.md", claim(run.settings, work.settings, evaluation, split, flow, shared))
-    write_text(model / "MODEL_CARD.md", model_card(run.settings, evaluation, split))
+    write_text(model / "MODEL_CARD.md", model_card(run.settings, evaluation, split, _maps(model)))
     write_sums(model)
     stdout.print(f"model card    {model / 'MODEL_CARD.md'}", markup=False)
     stdout.print(f"checklist     {run.folder / 'claim.md'} (CLAIM, TRIPOD+AI, STARD-AI)", markup=False)
@@ -116,6 +118,12 @@ def _kept(run: Run, name: str) -> dict[str, Any]:
         return found
     findings, own = found.get("findings"), sha256_of(run.folder / "model" / "model.json")
     return findings if isinstance(findings, dict) and found.get("model_sha256") == own else {}
+
+
+def _maps(model: Path) -> str:
+    """What `explain --check` found out about the model's heat maps."""
+    path = model / "explanation.json"
+    return str(read_json(path).get("sentence", "")) if path.is_file() else UNCHECKED_MAPS
 
 
 def _facts(model: Path, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -47,12 +47,14 @@ def _run(words: Sequence[str]) -> int:
     config, resume = parse(words)
     # Imported here, for the processes that read scans import this module again and need no torch.
     from pipeline.audit.shortcuts import probe_run
+    from pipeline.explanation.similar import write_index
     from pipeline.model.run import train
 
     trained = train(config, resume)
     if trained is None:
         return DONE
     write_json(config.out / "shortcuts.json", probe_run(trained, config.evaluate))
+    write_index(config.out, trained)
     refused = int((trained.table["status"] == "rejected").sum())
     if refused:
         stdout.print(f"{refused} scans were refused; see status, reason and detail in {config.out / 'predictions.csv'}")

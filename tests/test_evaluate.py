@@ -33,7 +33,9 @@ def test_a_run_gets_evaluation_report_card_and_hashes(tmp_path: Path, capsys: py
     found = evaluation(run)
     assert list(found) == ["test", "tune"]
     assert (run / "model" / "evaluation.json").read_bytes() == (run / "evaluation.json").read_bytes()
-    assert "# lung" in (run / "model" / "MODEL_CARD.md").read_text()
+    card = (run / "model" / "MODEL_CARD.md").read_text()
+    assert "# lung" in card
+    assert "heat maps can be trusted was not measured" in card
     assert "no patient is in two splits" in (run / "claim.md").read_text()
     assert "<h1>" in (run / "report.html").read_text()
     for line in (run / "model" / "SHA256SUMS").read_text().splitlines():

@@ -1,10 +1,17 @@
 import json
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 
+from pipeline import load_model
+from pipeline.domain import Volume
 from pipeline.explain import main
+from pipeline.explanation.similar import write_index
+from pipeline.model.preprocess import preprocess
+from tests.explanation.bright import lesion_scan, save_bright
 from tests.model.tiny import marked, save_tiny
 
 
@@ -30,6 +37,72 @@ def test_map_and_prediction_are_written_in_the_scans_own_space(model, tmp_path, 
     (record,) = (tmp_path / "out").glob("*.json")
     p = json.loads(record.read_text())["probabilities"]["nodule"]
     assert f"nodule: probability {p:.3f}" in capsys.readouterr().out
+
+
+def test_it_says_how_the_map_was_made_and_what_it_is_worth(model, tmp_path, capsys) -> None:
+    save(tmp_path / "s.nii", marked((30, 28, 20), np.diag([2.0, 2, 3, 1]), (10, 20, 8), radius=3))
+    words = [str(model), str(tmp_path / "s.nii"), "--out", str(tmp_path / "out"), "--method", "gradcampp"]
+    assert main([*words, "--layer", "layer3"]) == 0
+    said = capsys.readouterr().out
+    assert "map: gradcampp layer3, 2 x 3 x 3 cells" in said
+    assert "can be trusted was not measured" in said
+    (record,) = (tmp_path / "out").glob("*.json")
+    assert json.loads(record.read_text())["map"] == {"method": "gradcampp", "layer": "layer3", "trusted": None}
+    assert main([*words, "--layer", "layer9"]) == 2
+    assert "no feature map called 'layer9'; it has act (8 x 12 x 12)" in capsys.readouterr().err
+
+
+def test_maps_are_checked_once_and_the_verdict_stands_beside_each(tmp_path, capsys) -> None:
+    model = save_bright(tmp_path / "run" / "model")
+    for folder in ("scans", "masks"):
+        (tmp_path / folder).mkdir()
+    for seed in range(2):
+        voxels, mask, affine = lesion_scan(seed)
+        save(tmp_path / "scans" / f"{seed}.nii", Volume(voxels, affine, "HU"))
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), tmp_path / "masks" / f"{seed}.nii.gz")
+    words = ["--check", str(tmp_path / "scans"), "--masks", str(tmp_path / "masks"), "--method", "gradcam"]
+    assert main([str(model), *words]) == 0
+    said = capsys.readouterr().out
+    assert "not to be trusted: they hardly change when the weights are shuffled" in said
+    assert "shuffled down to stem" in said
+    kept = json.loads((model / "explanation.json").read_text())
+    assert (kept["hits"], kept["n_masks"], kept["trusted"]) == (2, 2, False)
+
+    assert main([str(model), str(tmp_path / "scans" / "0.nii"), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "map: gradcam" in said
+    assert kept["sentence"] in said
+    (written,) = (tmp_path / "out").glob("*.nii.gz")
+    assert b"NOT TRUSTED" in bytes(nib.load(written).header["descrip"])
+
+
+def test_similar_scans_are_named_with_their_labels(model, tmp_path, capsys) -> None:
+    volume = marked((30, 28, 20), np.diag([2.0, 2, 3, 1]), (10, 20, 8), radius=3)
+    save(tmp_path / "s.nii", volume)
+    loaded = load_model(model, "cpu")
+    features = loaded.outputs(preprocess(volume, loaded.preprocess).array[None])[1]
+    table = pd.DataFrame({"scan_id": ["0a1b"], "split": ["train"], "status": ["ok"]})
+    y = np.ones((1, 1), dtype=np.float32)
+    write_index(model.parent, SimpleNamespace(table=table, features=features, y=y, usable=np.array([True])))
+    words = [str(model), str(tmp_path / "s.nii"), "--out", str(tmp_path / "out"), "--run", str(model.parent)]
+    assert main(words) == 0
+    assert "similar: 0a1b at 0.00: nodule 1" in capsys.readouterr().out
+    (record,) = (tmp_path / "out").glob("*.json")
+    assert json.loads(record.read_text())["similar"][0]["labels"] == {"nodule": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["s.nii"], "expected SCAN and --out, or --check SCANS"),
+        (["--out", "out"], "expected SCAN and --out, or --check SCANS"),
+        (["s.nii", "--out", "out", "--masks", "m"], "expected SCAN and --out, or --check SCANS"),
+        (["s.nii", "--check", "scans"], "--check SCANS goes with --masks, --method and --layer alone"),
+    ],
+)
+def test_words_that_do_not_go_together(model, words, problem, capsys) -> None:
+    assert main([str(model), *words]) == 2
+    assert problem in capsys.readouterr().err
 
 
 def test_a_refused_scan_ends_with_three(model, tmp_path, capsys) -> None:

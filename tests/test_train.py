@@ -88,6 +88,7 @@ def test_a_run_folder_holds_what_was_promised(cohort, tmp_path, capsys) -> None:
         "predictions.csv",
         "environment.json",
         "weights.json",
+        "similar.npz",
         "model/model.json",
     ):
         assert (run / name).is_file(), name

@@ -1,21 +1,61 @@
-"""Grad-CAM of a finding, in the scan's own voxel grid."""
+"""Where a model looked for a finding, in the scan's own voxel grid."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.visualize import GradCAM
 from numpy.typing import NDArray
-from torch import Tensor
 
-from pipeline.domain import Volume
+from pipeline.domain import UsageError, Volume
+from pipeline.explanation.cam import KINDS, activation_maps
+from pipeline.explanation.layers import layer_for
+from pipeline.explanation.occlusion import occlusion_maps
+from pipeline.explanation.trust import map_trust
+from pipeline.model.inference import BATCH, mirrors
 from pipeline.model.package import Model
-from pipeline.model.pooling import SliceAttention
 from pipeline.model.preprocess import ModelInput, preprocess, resample
 
-TARGET_LAYER = "trunk"
-"""The backbone's last feature map."""
+OCCLUSION = "occlusion"
+FEWEST_CELLS = {"hirescam": 14, "gradcam": 7, "gradcampp": 7}
+"""Cells that a map needs along each axis. ResNets end with 7 at the 224 pixels that they were made for; HiResCAM keeps
+what the gradients say of each place, and points best from one stage earlier."""
+METHODS = (*KINDS, OCCLUSION)
+"""The first is what is used where nothing else is asked for: docs/decisions/0010-heat-maps.md says why."""
 
 
-def saliency(model: Model, volume: Volume, finding: str) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Way:
+    """How maps are made.
+
+    Attributes:
+        method: One of `METHODS`.
+        layer: The feature map that they are drawn from (`layers.grids`); "" for occlusion.
+    """
+
+    method: str
+    layer: str
+
+
+def way_of(model: Model, method: str = "", layer: str = "") -> Way:
+    """How this model's maps are made: as asked for, else as they were checked, else the first method, layer by rule.
+
+    Raises:
+        UsageError: If there is no such method, or the network has no such layer.
+    """
+    if method and method not in METHODS:
+        raise UsageError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    checked = map_trust(model.folder)
+    if checked and method in ("", checked.method) and not layer:
+        return Way(checked.method, checked.layer)
+    method = method or METHODS[0]
+    if method == OCCLUSION:
+        if layer:
+            raise UsageError("layer: occlusion looks at no layer; leave it out")
+        return Way(method, "")
+    return Way(method, layer_for(model.settings.model, model.preprocess.size, FEWEST_CELLS[method], layer))
+
+
+def saliency(model: Model, volume: Volume, finding: str, way: Way | None = None) -> NDArray[np.float32]:
     """Where the model looked: float32 [i, j, k] on the volume's voxels, 0 to 1 (1: the map's peak).
 
     The mean over the ensemble's members, brought back through the inverse of the preprocessing. Voxels outside the
@@ -28,36 +68,39 @@ def saliency(model: Model, volume: Volume, finding: str) -> NDArray[np.float32]:
     if finding not in model.findings:
         raise KeyError(f"the model predicts {', '.join(model.findings)}, not {finding}")
     item = preprocess(volume, model.preprocess, model.channels)
-    return to_volume(grid_saliency(model, item, model.findings.index(finding)), item, volume)
+    (found,) = grid_saliency(model, item.array[np.newaxis], model.findings.index(finding), way)
+    return to_volume(found, item, volume)
 
 
-def grid_saliency(model: Model, item: ModelInput, output: int) -> NDArray[np.float32]:
-    """Grad-CAM of one output on the model's grid, float32 [(z,) y, x], not negative, not scaled."""
-    # The hooks of Grad-CAM want gradients to reach the input; torch warns where they do not.
-    inputs = torch.from_numpy(item.array[np.newaxis]).to(model.device).requires_grad_()
-    maps = []
-    for network in model.networks:
-        # MONAI's own post-processing rescales each map to 0..1 and would hide which member saw nothing.
-        kind = SliceGradCAM if isinstance(network.pool, SliceAttention) else GradCAM
-        cam = kind(nn_module=network, target_layers=TARGET_LAYER, postprocessing=lambda m: m)
-        with torch.enable_grad():
-            maps.append(cam(inputs, class_idx=output)[0, 0].detach().cpu().numpy())
-    return np.asarray(np.maximum(np.mean(maps, axis=0), 0), dtype=np.float32)
+def grid_saliency(
+    model: Model, arrays: NDArray[np.float32], output: int, way: Way | None = None
+) -> NDArray[np.float32]:
+    """Maps of one output on the model's grid, float32 [scan, (z,) y, x], not negative, not scaled.
 
+    Where the model averages its answers to mirror images, so is the map, turned back; occlusion shows the input as
+    it is.
 
-class SliceGradCAM(GradCAM):  # type: ignore[misc]
-    """Grad-CAM of a network that looks at slices one by one: each slice's features are weighed by its own gradients.
-
-    The gradients hold the slice's attention, so that a slice that the network passed over stays dark.
+    Args:
+        model: Its members' maps are averaged.
+        arrays: Inputs [scan, channel, (z,) y, x].
+        output: Which finding, by position.
+        way: By default `way_of(model)`.
     """
-
-    def compute_map(
-        self, x: Tensor, class_idx: int | None = None, retain_graph: bool = False, layer_idx: int = -1, **kwargs: object
-    ) -> Tensor:
-        """Map [batch, 1, z, y, x] on the grid of the feature map."""
-        _, maps, gradients = self.nn_module(x, class_idx=class_idx, retain_graph=retain_graph, **kwargs)
-        weights = gradients[layer_idx].mean((-2, -1), keepdim=True)
-        return torch.relu((weights * maps[layer_idx]).sum(1, keepdim=True))
+    way = way or way_of(model)
+    flips = () if way.method == OCCLUSION else model.settings.test_time_flips
+    images = [(row, dims) for row in range(len(arrays)) for dims in mirrors(flips)]
+    total = torch.zeros(len(arrays), *arrays.shape[2:])
+    for start in range(0, len(images), BATCH):
+        part = images[start : start + BATCH]
+        batch = torch.stack([torch.from_numpy(arrays[row].copy()).flip(dims) for row, dims in part]).to(model.device)
+        for network in model.networks:
+            if way.method == OCCLUSION:
+                found = occlusion_maps(network, batch, output)
+            else:
+                found = activation_maps(network, batch, output, way.method, way.layer)
+            for (row, dims), one in zip(part, found.cpu(), strict=True):
+                total[row] += one.flip(dims)
+    return np.asarray(total / (len(model.networks) * len(mirrors(flips))), dtype=np.float32)
 
 
 def to_volume(grid_map: NDArray[np.float32], item: ModelInput, volume: Volume) -> NDArray[np.float32]:

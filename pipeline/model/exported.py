@@ -4,7 +4,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.evaluation.calibration import Calibration
 from pipeline.model.backbone import Classifier
+from pipeline.model.inference import mirrors
 from pipeline.model.package import Model
 
 INPUT = "scans"
@@ -30,8 +30,7 @@ class WholeModel(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.networks = nn.ModuleList(model.networks)
-        axes = [-1 - "xyz".index(name) for name in model.settings.test_time_flips]
-        self.mirrored = [dims for n in range(1, len(axes) + 1) for dims in combinations(axes, n)]
+        self.mirrored = mirrors(model.settings.test_time_flips)[1:]
         own = model.settings.member_calibrations or (model.settings.calibration,) * len(model.networks)
         self.calibrations = nn.ModuleList(CalibrationLayer(calibration) for calibration in own)
 

@@ -30,8 +30,7 @@ def outputs_of(
         flips: Axes of the input ("x", "y", "z"): the outputs for all mirror images along them are averaged. Features
             are those of the input as it is.
     """
-    axes = [-1 - "xyz".index(name) for name in flips]
-    mirrored = [dims for n in range(1, len(axes) + 1) for dims in combinations(axes, n)]
+    mirrored = mirrors(flips)[1:]
     parts = [np.asarray(arrays[start : start + BATCH]) for start in range(0, len(arrays), BATCH)]
     answers = [_with_less(network, part, device, mirrored) for part in parts]
     return np.concatenate([logits for logits, _ in answers]), np.concatenate([features for _, features in answers])
@@ -87,3 +86,9 @@ def padded_batches(arrays: Array, size: int = BATCH) -> Iterator[tuple[Array, in
 def _is_lack_of_memory(error: BaseException) -> bool:
     """A GPU says so by its own type; torch's CPU allocator only in its text."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def mirrors(flips: Sequence[str]) -> list[tuple[int, ...]]:
+    """Array axes to flip for each mirror image along "x", "y", "z"; the first is the input as it is."""
+    axes = [-1 - "xyz".index(name) for name in flips]
+    return [dims for n in range(len(axes) + 1) for dims in combinations(axes, n)]

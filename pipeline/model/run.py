@@ -48,6 +48,7 @@ class Trained:
         cohort: The scans that are in some split, in row order. inputs: What the network saw of each row.
         y: [row, finding] labels, NaN where missing.
         usable: [row] whether the scan could be read and has a label.
+        features: Of each network, [row, feature]; those of refused scans mean nothing.
     """
 
     table: pd.DataFrame
@@ -55,6 +56,7 @@ class Trained:
     inputs: Inputs
     y: NDArray[np.float32]
     usable: NDArray[np.bool_]
+    features: list[NDArray[np.float32]]
 
 
 def train(config: Config, resume: bool = False) -> Trained | None:
@@ -105,7 +107,7 @@ def train(config: Config, resume: bool = False) -> Trained | None:
     save_model(config.out / "model", settings, networks, gates)
     table = predictions_table(cohort, inputs, jobs, p, y)
     write_table(config.out / "predictions.csv", table, float_format="%.6f")
-    return Trained(table, cohort, inputs, y, usable)
+    return Trained(table, cohort, inputs, y, usable, features)
 
 
 def _with_batch_size(config: Config, cohort: Cohort, resume: bool) -> Config:

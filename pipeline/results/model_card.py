@@ -16,13 +16,14 @@ ROWS = (
 CALIBRATION = ("slope", "intercept")
 
 
-def model_card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], split: str) -> str:
+def model_card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], split: str, maps: str = "") -> str:
     """The card as Markdown with Hugging Face front matter.
 
     Args:
         settings: Content of model.json.
         evaluation: Content of evaluation.json.
         split: The split whose numbers stand first.
+        maps: What the model's heat maps are worth.
     """
     numbers = evaluation[split]
     parts = [
@@ -47,7 +48,7 @@ def model_card(settings: Mapping[str, Any], evaluation: Mapping[str, Any], split
         "## Subgroups",
         _subgroups(numbers),
         "## Limits",
-        *[f"* {line}" for line in words.cautions(numbers, split)],
+        *[f"* {line}" for line in (*words.cautions(numbers, split), *filter(None, [maps]))],
         f"{OPEN} known failures, populations that were not tested, how labels were made and by whom.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

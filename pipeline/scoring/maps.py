@@ -7,14 +7,17 @@ from urllib.parse import quote
 import nibabel as nib
 
 from pipeline.domain import Scan, ScanError
-from pipeline.explanation.gradcam import saliency
+from pipeline.explanation.gradcam import Way, saliency, way_of
+from pipeline.explanation.trust import map_trust, verdict
 from pipeline.files import replacing
 from pipeline.model.package import Model
 from pipeline.scans.find import read_volume
 
 
-def write_maps(model: Model, scan: Scan, folder: Path) -> tuple[str, ...]:
+def write_maps(model: Model, scan: Scan, folder: Path, way: Way | None = None) -> tuple[str, ...]:
     """Write `<scan_id>_<finding>.nii.gz` for each finding, 0 to 1 on the scan's own grid; warnings, if it can't be.
+
+    The header says how it was made and whether the model's maps passed their checks.
 
     The scan is read once more here, after a child process has shown that this is safe: its volume is much larger
     than its model input, and only one at a time is held.
@@ -23,9 +26,13 @@ def write_maps(model: Model, scan: Scan, folder: Path) -> tuple[str, ...]:
         volume = read_volume(scan, model.read_rules)
     except ScanError:  # it was there a moment ago
         return ("no_saliency",)
+    way = way or way_of(model)
+    trusted, _ = verdict(map_trust(model.folder), way.method, way.layer)
+    told = {True: "checked", False: "NOT TRUSTED", None: "not checked"}[trusted]
     for finding in model.findings:
-        picture = nib.Nifti1Image(saliency(model, volume, finding), volume.affine)
+        picture = nib.Nifti1Image(saliency(model, volume, finding, way), volume.affine)
         picture.header.set_xyzt_units("mm")
+        picture.header["descrip"] = f"{way.method} {way.layer}; {told}; research use only".encode()[:79]
         with replacing(folder / map_name(scan.scan_id, finding)) as temporary:
             temporary.write_bytes(gzip.compress(picture.to_bytes(), compresslevel=1, mtime=0))
     return ()

@@ -1,22 +1,37 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from pipeline import load_model
-from pipeline.explanation.gradcam import grid_saliency, saliency, to_volume
+from pipeline.domain import UsageError
+from pipeline.explanation.gradcam import METHODS, OCCLUSION, Way, grid_saliency, saliency, to_volume, way_of
+from pipeline.explanation.trust import MapTrust, save_trust
 from pipeline.model.preprocess import preprocess
 from pipeline.sections import ModelSection, PreprocessSection
 from tests.model.tiny import lively, marked, save_tiny
 
+LAST = Way("gradcam", "trunk")
+SLICES = ModelSection(architecture="slices", backbone="test_resnet")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return load_model(save_tiny(tmp_path_factory.mktemp("tiny") / "model"))
+    return load_model(save_tiny(tmp_path_factory.mktemp("tiny") / "model"), "cpu")
 
 
-def test_the_map_lies_on_the_scans_own_voxels(model) -> None:
+def inputs_of(model, *places) -> np.ndarray:
+    shape = (30, 30, 20)
+    volumes = [marked(shape, np.diag([2.0, 2, 3, 1]), place, radius=3) for place in places]
+    return np.stack([preprocess(volume, model.preprocess).array for volume in volumes])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_map_lies_on_the_scans_own_voxels(model, method) -> None:
     volume = marked((31, 29, 18), np.diag([2.0, 2, 3, 1]), (20, 8, 10), radius=4)
-    found = saliency(model, volume, "nodule")
+    found = saliency(model, volume, "nodule", way_of(model, method))
     assert found.shape == volume.shape
     assert np.isfinite(found).all()
     assert found.min() >= 0
@@ -31,19 +46,89 @@ def test_a_peak_on_the_models_grid_comes_back_to_its_place(model) -> None:
     assert np.abs(peak - (28, 7, 15)).max() <= 3
 
 
-def test_the_map_agrees_with_the_definition(model) -> None:
-    """Grad-CAM by hand (Selvaraju 2017, equation 1 and 2): features weighted by their mean gradients, then ReLU."""
-    volume = marked((30, 30, 20), np.diag([2.0, 2, 3, 1]), (10, 20, 8), radius=3)
-    item = preprocess(volume, model.preprocess)
-    network = model.networks[0]
+def by_hand(network, inputs, layer):
+    """Features and gradients at a layer, with plain autograd."""
+    kept = []
+    hook = network.get_submodule(layer).register_forward_hook(lambda _m, _i, output: kept.append(output))
+    logit = network(inputs)[0, 0]
+    hook.remove()
+    return kept[0].detach(), torch.autograd.grad(logit, kept[0])[0]
+
+
+@pytest.mark.parametrize("layer", ["trunk", "layer2"])
+def test_maps_agree_with_their_definitions(model, layer) -> None:
+    """Grad-CAM (Selvaraju 2017, equations 1 and 2) and HiResCAM (Draelos 2020, equation 4)."""
+    arrays = inputs_of(model, (10, 20, 8))
+    name = layer if layer == "trunk" else f"trunk.network.{layer}"
+    features, gradients = by_hand(model.networks[0], torch.from_numpy(arrays), name)
+    weights = {"gradcam": gradients.mean((2, 3, 4), keepdim=True), "hirescam": gradients}
+    for method, weight in weights.items():
+        coarse = torch.relu((weight * features).sum(1, keepdim=True))
+        expected = interpolate(coarse, arrays.shape[2:], mode="trilinear", align_corners=False)[0, 0]
+        found = grid_saliency(model, arrays, 0, Way(method, layer))[0]
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-3, atol=1e-6)
+
+
+def test_grad_cam_plus_plus_agrees_with_its_definition(model) -> None:
+    """Chattopadhyay 2018, equations 18 and 19, without the factor exp(score) of the whole map."""
+    arrays = inputs_of(model, (10, 20, 8))
+    a, g = by_hand(model.networks[0], torch.from_numpy(arrays), "trunk.network.layer1")
+    total = (a * g**3).sum((2, 3, 4), keepdim=True)
+    alpha = g**2 / (2 * g**2 + total + 1e-7)
+    weights = (alpha * torch.relu(g)).sum((2, 3, 4), keepdim=True)
+    coarse = torch.relu((weights * a).sum(1, keepdim=True))
+    expected = interpolate(coarse, arrays.shape[2:], mode="trilinear", align_corners=False)[0, 0].numpy()
+    found = grid_saliency(model, arrays, 0, Way("gradcampp", "layer1"))[0]
+    np.testing.assert_allclose(found / found.max(), expected / expected.max(), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("layer", ["trunk", "layer2"])
+def test_a_map_of_slices_weighs_each_slice_by_itself(tmp_path, layer) -> None:
+    rules = PreprocessSection(size=(64, 64, 5))
+    model = load_model(save_tiny(tmp_path / "model", model=SLICES, preprocess=rules), "cpu")
+    network = lively(model.networks[0])
+    item = preprocess(marked((30, 30, 5), np.diag([2.0, 2, 3, 1]), (10, 20, 2), radius=1), model.preprocess)
     inputs = torch.from_numpy(item.array[None])
-    features = network.trunk(inputs).detach().requires_grad_()
-    network.head(features.flatten(2).mean(-1))[0, 0].backward()
-    weights = features.grad.mean((2, 3, 4), keepdim=True)
-    expected = torch.relu((weights * features).sum(1, keepdim=True))
-    expected = torch.nn.functional.interpolate(expected, inputs.shape[2:], mode="trilinear", align_corners=False)
-    found = grid_saliency(model, item, 0)
-    np.testing.assert_allclose(found, expected[0, 0].detach().numpy(), rtol=1e-3, atol=1e-6)
+    features, gradients = by_hand(network, inputs, layer if layer == "trunk" else f"trunk.network.{layer}")
+    coarse = torch.relu((gradients.mean((-2, -1), keepdim=True) * features).sum(1, keepdim=True))
+    coarse = coarse if coarse.ndim == 5 else coarse.transpose(0, 1)[None]
+    expected = interpolate(coarse, inputs.shape[2:], mode="trilinear", align_corners=False)
+    found = grid_saliency(model, item.array[None], 0, Way("gradcam", layer))[0]
+    np.testing.assert_allclose(found, expected[0, 0].numpy(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_gives_each_scan_its_own_map(tmp_path, method) -> None:
+    for architecture in (ModelSection(backbone="resnet10", width=0.125), SLICES):
+        rules = PreprocessSection(size=(32, 32, 6))
+        home = save_tiny(tmp_path / architecture.architecture, model=architecture, preprocess=rules)
+        model = load_model(home, "cpu")
+        lively(model.networks[0])
+        arrays, way = inputs_of(model, (10, 20, 8), (22, 6, 12)), way_of(model, method)
+        both = grid_saliency(model, arrays, 0, way)
+        alone = np.concatenate([grid_saliency(model, one[None], 0, way) for one in arrays])
+        np.testing.assert_allclose(both, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_that_averages_mirror_images_has_an_average_map(tmp_path) -> None:
+    model = load_model(save_tiny(tmp_path / "model", members=2, test_time_flips=("x",)), "cpu")
+    arrays = inputs_of(model, (10, 20, 8))
+    found = grid_saliency(model, arrays, 0, LAST)
+    plain = replace(model, settings=model.settings.model_copy(update={"test_time_flips": ()}))
+    mirrored = grid_saliency(plain, arrays[..., ::-1].copy(), 0, LAST)[..., ::-1]
+    np.testing.assert_allclose(found, (grid_saliency(plain, arrays, 0, LAST) + mirrored) / 2, rtol=1e-4, atol=1e-7)
+
+
+def test_nothing_stays_on_the_network(model) -> None:
+    arrays = inputs_of(model, (10, 20, 8))
+    before = model.outputs(arrays)[0]
+    for method in METHODS:
+        grid_saliency(model, arrays, 0, way_of(model, method))
+    for module in model.networks[0].modules():
+        assert not module._forward_hooks
+        assert not module._backward_hooks
+    assert all(parameter.grad is None for parameter in model.networks[0].parameters())
+    np.testing.assert_array_equal(model.outputs(arrays)[0], before)
 
 
 @pytest.mark.parametrize(
@@ -57,33 +142,53 @@ def test_the_map_agrees_with_the_definition(model) -> None:
         (ModelSection(architecture="slices", backbone="test_convnext", pooling="max"), (64, 64, 5)),
     ],
 )
-def test_every_kind_of_network_has_a_map_on_the_scans_own_voxels(tmp_path, section, size) -> None:
-    model = load_model(save_tiny(tmp_path / "model", model=section, preprocess=PreprocessSection(size=size)))
+def test_every_kind_of_network_has_a_map_of_every_kind(tmp_path, section, size) -> None:
+    model = load_model(save_tiny(tmp_path / "model", model=section, preprocess=PreprocessSection(size=size)), "cpu")
     lively(model.networks[0])
     shape = (31, 29, 1 if len(size) == 2 else 9)
     volume = marked(shape, np.diag([2.0, 2, 3, 1]), (20, 8, shape[2] // 2), radius=4)
     item = preprocess(volume, model.preprocess)
-    grid = grid_saliency(model, item, 0)
-    assert grid.shape == item.array.shape[1:]
-    assert np.isfinite(grid).all()
-    found = saliency(model, volume, "nodule")
-    assert found.shape == volume.shape
-    assert found.max() == pytest.approx(1) or not found.any()
+    for method in METHODS:
+        (grid,) = grid_saliency(model, item.array[None], 0, way_of(model, method))
+        assert grid.shape == item.array.shape[1:]
+        assert np.isfinite(grid).all()
+        assert grid.min() >= 0
+    assert saliency(model, volume, "nodule").shape == volume.shape
 
 
-def test_a_map_of_slices_agrees_with_its_definition(tmp_path) -> None:
-    """As above, by hand, with the gradients' means taken within each slice."""
-    section = ModelSection(architecture="slices", backbone="test_resnet")
-    model = load_model(save_tiny(tmp_path / "model", model=section, preprocess=PreprocessSection(size=(64, 64, 5))))
-    network = lively(model.networks[0])
-    item = preprocess(marked((30, 30, 5), np.diag([2.0, 2, 3, 1]), (10, 20, 2), radius=1), model.preprocess)
-    inputs = torch.from_numpy(item.array[None])
-    features = network.trunk(inputs).detach().requires_grad_()
-    network.head(network.pool(features))[0, 0].backward()
-    expected = torch.relu((features.grad.mean((3, 4), keepdim=True) * features).sum(1, keepdim=True))
-    expected = torch.nn.functional.interpolate(expected, inputs.shape[2:], mode="trilinear", align_corners=False)
-    found = grid_saliency(model, item, 0)
-    np.testing.assert_allclose(found, expected[0, 0].detach().numpy(), rtol=1e-3, atol=1e-7)
+def test_occlusion_finds_what_the_answer_rests_on(model) -> None:
+    """A network whose answer is the brightness of one corner."""
+
+    class Corner(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs[:, 0, 4:12, 4:12, 4:12].mean((1, 2, 3))[:, None]
+
+    arrays = np.ones((1, 1, 32, 32, 32), dtype=np.float32)
+    corner = replace(model, networks=[Corner()])
+    (found,) = grid_saliency(corner, arrays, 0, Way(OCCLUSION, ""))
+    assert all(4 <= at < 12 for at in np.unravel_index(found.argmax(), found.shape))
+    assert found[4:12, 4:12, 4:12].mean() > 20 * found[16:, 16:, 16:].mean()
+
+
+def test_occlusion_of_large_inputs_is_refused(model) -> None:
+    with pytest.raises(UsageError, match="takes inputs of up to 1,048,576 voxels; this model's have 2,097,152"):
+        grid_saliency(model, np.zeros((1, 1, 128, 128, 128), dtype=np.float32), 0, Way(OCCLUSION, ""))
+
+
+def test_how_maps_are_made(tmp_path) -> None:
+    model = load_model(save_tiny(tmp_path / "model"), "cpu")
+    assert way_of(model) == Way("hirescam", "layer1")
+    assert way_of(model, "gradcam") == Way("gradcam", "layer2")
+    assert way_of(model, "gradcam", "trunk") == LAST
+    assert way_of(model, "occlusion") == Way("occlusion", "")
+    trust = MapTrust(True, "", "gradcam", "layer3", model.model_id.rpartition("-")[2], 1, {"head": 0.1}, 1.0)
+    save_trust(model.folder, trust)
+    assert way_of(model) == way_of(model, "gradcam") == Way("gradcam", "layer3")  # as it was checked
+    assert way_of(model, "hirescam") == Way("hirescam", "layer1")
+    with pytest.raises(UsageError, match="method: expected one of hirescam, gradcam, gradcampp, occlusion, got 'lime'"):
+        way_of(model, "lime")
+    with pytest.raises(UsageError, match="layer: occlusion looks at no layer"):
+        way_of(model, "occlusion", "layer1")
 
 
 def test_an_unknown_finding_is_named(model) -> None:

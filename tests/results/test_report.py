@@ -132,6 +132,12 @@ def test_the_card_prints_the_intended_use() -> None:
     assert "for which patients" not in text
 
 
+def test_the_card_says_what_heat_maps_are_worth() -> None:
+    assert "\n\n* Maps of this model are not to be trusted.\n" in model_card(
+        SETTINGS, evaluation(), "test", "Maps of this model are not to be trusted."
+    )
+
+
 @pytest.mark.parametrize("site", ["A|B", "A\nB"])
 def test_no_value_breaks_the_cards_tables(site: str) -> None:
     lines = model_card(SETTINGS, evaluation(site=[site, "C"] * 45), "test").splitlines()
