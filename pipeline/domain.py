@@ -135,6 +135,7 @@ class Scan:
         n_slices: As the headers tell, 0 where they don't.
         slice_spacing_mm: Median distance between slice centres, None where unknown or for a single slice.
         description: SeriesDescription, which may quote anything: matched against the rules, never shown.
+        view: ViewPosition of a radiograph ("PA", "LL"), empty where it names none.
         contrast_agent: Whether the header names one; what it calls it is not kept.
     """
 
@@ -160,6 +161,7 @@ class Scan:
     slice_spacing_mm: float | None = None
     description: str = field(default="", repr=False)
     contrast_agent: bool = False
+    view: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,8 @@ class ReadRules:
     """Accept scans that have no modality at all (NIfTI, PNG)."""
     body_parts: tuple[str, ...] = ()
     """Accepted values of BodyPartExamined, for example CHEST; empty accepts all. Scans that name none are accepted."""
+    views: tuple[str, ...] = ()
+    """Accepted values of ViewPosition, for example PA and AP; empty accepts all. Scans that name none are accepted."""
     min_slices: int = 1
     """Refuse volumes of fewer slices."""
     slice_spacing_mm: tuple[float, float] | None = None

@@ -25,6 +25,7 @@ from pipeline.publish import Work, publish
 from pipeline.results.claim import claim
 from pipeline.results.cohort_flow import flow_of
 from pipeline.results.model_card import model_card
+from pipeline.results.robustness import gate_sentences
 from pipeline.results.words import NAMES, plain
 from pipeline.sections import EvaluateSection
 
@@ -63,12 +64,13 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     refused, unused, changed = _prepared(run)
     facts = _facts(model, run.settings) | {str(k): str(v) for k, v in run.settings.get("training", {}).items()}
     shared = shared_patients(run.table, options.allow_shared_patients)
-    notes = [*changed, *shared]
+    disturbed = _kept(run, "robustness.json")
+    notes = [*changed, *shared, *gate_sentences(disturbed.get("gate", {}))]
     work = Work(
         run.config.name, run.table, section_of(options, run.config.evaluate), run.points, splits_of(options), notes,
         run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused,
-        probes=_kept(run, "shortcuts.json"), robustness=_kept(run, "robustness.json"),
-        gallery=_kept(run, "gallery.json"),
+        probes=_kept(run, "shortcuts.json"), robustness=disturbed.get("findings", {}),
+        gallery=_kept(run, "gallery.json").get("findings", {}),
     )  # fmt: skip
     if view := _view(asked):
         section = section_of(asked, run.config.evaluate)
@@ -95,29 +97,31 @@ def _look_again(run: Run, section: EvaluateSection, options: Evaluate) -> None:
     """Write RUN/robustness.json and RUN/gallery.json where they are asked for: only these need the scans again."""
     if not (options.robustness or options.gallery):
         return
-    from pipeline.audit.tested import tested  # torch is loaded only where a network runs
+    from pipeline.audit.held_out import held_out_of  # torch is loaded only where a network runs
 
-    tests, model = tested(run), {"model_sha256": sha256_of(run.folder / "model" / "model.json")}
+    held, model = held_out_of(run), {"model_sha256": sha256_of(run.folder / "model" / "model.json")}
     if options.robustness:
+        from pipeline.audit.gate_check import gate_check
         from pipeline.audit.robustness import robustness
 
-        write_json(run.folder / "robustness.json", model | robustness(tests, section))
+        found = robustness(held, section) | {"gate": gate_check(held, section)}
+        write_json(run.folder / "robustness.json", model | found)
     if options.gallery:
         from pipeline.audit.gallery import gallery
 
-        write_json(run.folder / "gallery.json", model | gallery(tests))
+        write_json(run.folder / "gallery.json", model | gallery(held))
 
 
 def _kept(run: Run, name: str) -> dict[str, Any]:
-    """Finding -> what an earlier look at the scans found; nothing where there was none, or at another model."""
+    """What an earlier look at the scans found; nothing where there was none, or at another model."""
     path = run.folder / name
     if not path.is_file():
         return {}
     found = read_json(path)
     if name == "shortcuts.json":
         return found
-    findings, own = found.get("findings"), sha256_of(run.folder / "model" / "model.json")
-    return findings if isinstance(findings, dict) and found.get("model_sha256") == own else {}
+    own = sha256_of(run.folder / "model" / "model.json")
+    return found if found.get("model_sha256") == own and isinstance(found.get("findings"), dict) else {}
 
 
 def _maps(model: Path) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.audit.tested import Tested
+from pipeline.audit.held_out import HeldOut
 from pipeline.domain import ScanError, Volume
 from pipeline.evaluation.calibration import to_logit
 from pipeline.explanation.gradcam import saliency
@@ -30,21 +30,21 @@ COLOURS = "inferno"
 Pixels = NDArray[np.float64]
 
 
-def gallery(tests: Tested) -> dict[str, Any]:
+def gallery(held: HeldOut) -> dict[str, Any]:
     """Finding -> cases: scan, kind ("missed", "false alarm", "unsure"), truth, probability, and a PNG as a data URI."""
-    wanted = {finding: chosen(tests.rows, finding, point.threshold)
-              for finding, point in tests.model.operating_points.items()}  # fmt: skip
+    wanted = {finding: chosen(held.rows, finding, point.threshold)
+              for finding, point in held.model.operating_points.items()}  # fmt: skip
     needed = {position for cases in wanted.values() for _, position in cases}
-    few = Tested(tests.model, tests.rows.iloc[sorted(needed)], [tests.scans[n] for n in sorted(needed)])
+    few = HeldOut(held.model, held.rows.iloc[sorted(needed)], [held.scans[n] for n in sorted(needed)])
     shown: dict[int, dict[str, Any]] = {}
     for order, volume in few.volumes("Drawing failures"):
         position = sorted(needed)[order]
         shown[position] = {
             finding: picture for finding, cases in wanted.items() if position in {n for _, n in cases}
-            and (picture := _drawn(tests, volume, finding))
+            and (picture := _drawn(held, volume, finding))
         }  # fmt: skip
-    return {"model": tests.model.model_id, "split": "test", "findings": {
-        finding: [_case(tests, kind, n, finding) | shown[n][finding] for kind, n in cases
+    return {"model": held.model.model_id, "split": "test", "findings": {
+        finding: [_case(held, kind, n, finding) | shown[n][finding] for kind, n in cases
                   if finding in shown.get(n, {})]
         for finding, cases in wanted.items()
     }}  # fmt: skip
@@ -66,14 +66,14 @@ def _of_kind(order: Sequence[int], kinds: NDArray[np.str_], kind: str) -> list[i
     return [n for n in order if kinds[n] == kind][:EACH]
 
 
-def _case(tests: Tested, kind: str, position: int, finding: str) -> dict[str, Any]:
-    row = tests.rows.iloc[position]
+def _case(held: HeldOut, kind: str, position: int, finding: str) -> dict[str, Any]:
+    row = held.rows.iloc[position]
     return {"scan_id": row["scan_id"], "kind": kind, "y": int(row[f"y_{finding}"]), "p": float(row[f"p_{finding}"])}
 
 
-def _drawn(tests: Tested, volume: Volume, finding: str) -> dict[str, Any] | None:
+def _drawn(held: HeldOut, volume: Volume, finding: str) -> dict[str, Any] | None:
     try:
-        image, place, count = picture(volume, saliency(tests.model, volume, finding), tests.model.preprocess)
+        image, place, count = picture(volume, saliency(held.model, volume, finding), held.model.preprocess)
     except ScanError:
         return None
     return {"slice": place + 1, "slices": count, "image": image}

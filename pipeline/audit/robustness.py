@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit.disturbances import DISTURBANCES, Disturbance
-from pipeline.audit.tested import Tested
+from pipeline.audit.held_out import HeldOut
 from pipeline.domain import Prediction, ScanError, Volume
 from pipeline.evaluation.accuracy import measures
 from pipeline.evaluation.cases import Cases, numbered
@@ -23,29 +23,29 @@ AS_IS = ("as it is", 0.0)
 Key = tuple[str, float]
 
 
-def robustness(tests: Tested, section: EvaluateSection) -> dict[str, Any]:
+def robustness(held: HeldOut, section: EvaluateSection) -> dict[str, Any]:
     """Finding -> disturbance -> one entry a strength: AUROC, and the share of decisions that differ from before.
 
     Args:
-        tests: The scans and the model.
+        held: The scans and the model.
         section: Level, resamples and seed of the intervals.
     """
-    found = {position: disturbed(tests.model, volume, tests.rows["scan_id"][position])
-             for position, volume in tests.volumes("Disturbing scans")}  # fmt: skip
+    found = {position: disturbed(held.model, volume, held.rows["scan_id"][position])
+             for position, volume in held.volumes("Disturbing scans")}  # fmt: skip
     kept = [position for position, predictions in found.items() if predictions]
-    rows = tests.rows.iloc[kept]
+    rows = held.rows.iloc[kept]
     numbers: dict[str, Any] = {}
-    for finding in tests.model.findings:
+    for finding in held.model.findings:
         y, patients = rows[f"y_{finding}"].to_numpy(float), rows["patient"].to_numpy(str)
         p = {key: np.array([found[n][key].probabilities[finding] for n in kept]) for key in _keys(found)}
-        threshold = tests.model.operating_points.get(finding)
+        threshold = held.model.operating_points.get(finding)
         cut = None if threshold is None else threshold.threshold
         numbers[finding] = {AS_IS[0]: {"auroc": _auroc(y, p[AS_IS], patients, section)}} | {
             name: [_entry(one, strength, y, p[AS_IS], p[name, strength], cut, patients, section)
                    for strength in one.strengths]
             for name, one in DISTURBANCES.items() if (name, one.strengths[0]) in p
         }  # fmt: skip
-    return {"model": tests.model.model_id, "split": "test", "n_scans": len(kept), "findings": numbers}
+    return {"model": held.model.model_id, "split": "test", "n_scans": len(kept), "findings": numbers}
 
 
 def _keys(found: Mapping[int, Mapping[Key, Prediction]]) -> list[Key]:

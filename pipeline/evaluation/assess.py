@@ -9,6 +9,7 @@ from pipeline.domain import OperatingPoint, UsageError
 from pipeline.evaluation.abstention import abstention, sets_of
 from pipeline.evaluation.accuracy import finding_numbers
 from pipeline.evaluation.cases import cases_of, labelled, numbered
+from pipeline.evaluation.class_sets import class_sets
 from pipeline.evaluation.differences import subgroup_tests
 from pipeline.evaluation.operating_point import choose
 from pipeline.evaluation.overall import overall
@@ -100,4 +101,6 @@ def _split(
         found["findings"][finding]["abstention"] = abstention(case, sets, section)
     if len(findings) > 1:
         found["overall"] = overall(known, findings, task_of(findings), section)
+        if task_of(findings) == "multiclass":
+            found["overall"]["prediction_sets"] = class_sets(known, tune, findings, section)
     return found

@@ -91,3 +91,18 @@ def robustness_answer(found: Mapping[str, Any]) -> str:
     said = f"Of all disturbances {name} ({worst['strength']}) costs most: AUROC {now} instead of {before}"
     flipped = worst["flips"]["value"] is not None
     return f"{said}, with {_flips(worst['flips'])} of the decisions flipped." if flipped else f"{said}."
+
+
+def gate_sentences(found: Mapping[str, Any]) -> list[str]:
+    """How well the out-of-distribution gate tells strange scans, in a sentence; none without a gate."""
+    if not found:
+        return []
+    parts = [
+        f"{kind} {plain(one['auroc']['value'])} ({percent(round(one['flagged']['value'], 2))} flagged)"
+        for kind, one in found.items() if kind != AS_IS
+    ]  # fmt: skip
+    own = percent(round(found[AS_IS]["flagged"]["value"], 2))
+    return [
+        f"the out-of-distribution gate flags {own} of the test scans; its AUROC against strange versions of them: "
+        f"{', '.join(parts)}. What it does not tell apart it lets pass"
+    ]

@@ -84,7 +84,8 @@ def finding_rows(found: Mapping[str, Any]) -> list[Row]:
 
 def overall_rows(numbers: Mapping[str, Any]) -> list[Row]:
     """The averages over all findings, and the accuracies where classes exclude each other."""
-    return [row(key, found) for key, found in numbers.get("overall", {}).items() if key != "confusion"]
+    apart = ("confusion", "prediction_sets")
+    return [row(key, found) for key, found in numbers.get("overall", {}).items() if key not in apart]
 
 
 def test_rows(tests: Mapping[str, Any], finding: str) -> list[tuple[str, list[tuple[str, str]]]]:

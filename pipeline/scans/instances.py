@@ -103,6 +103,7 @@ class Instance:
     warnings: tuple[str, ...]
     description: str = field(default="", repr=False)
     contrast_agent: bool = False
+    view: str = ""
     extents: tuple[Extent, ...] = ()
 
     @property
@@ -172,6 +173,7 @@ def instance_of(header: Header) -> Instance:
         warnings=content_warnings(header),
         description=header.text("SeriesDescription"),
         contrast_agent=header.text("ContrastBolusAgent").upper() not in NO_AGENT,
+        view=header.text("ViewPosition").upper(),
     )
 
 

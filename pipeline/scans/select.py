@@ -25,7 +25,7 @@ def check_accepted(scan: Scan, rules: ReadRules) -> None:
     """Refuse a scan that the rules exclude, before it is read.
 
     Raises:
-        ScanError: modality, body_part, too_few_slices, slice_spacing, description.
+        ScanError: modality, body_part, view, too_few_slices, slice_spacing, description.
     """
     if not scan.modality:
         if not rules.allow_unknown_modality:
@@ -35,6 +35,8 @@ def check_accepted(scan: Scan, rules: ReadRules) -> None:
     if scan.body_part and rules.body_parts and scan.body_part not in map(str.upper, rules.body_parts):
         found = scan.body_part[:16]  # the length of DICOM's CS
         raise ScanError(Reason.BODY_PART, f"expected {' or '.join(rules.body_parts)}, found {found}")
+    if scan.view and rules.views and scan.view not in map(str.upper, rules.views):
+        raise ScanError(Reason.VIEW, f"expected {' or '.join(rules.views)}, found {scan.view[:16]}")
     if scan.n_slices:
         check_slices(scan.n_slices, rules)
     if rules.slice_spacing_mm is not None:

@@ -192,6 +192,7 @@ def _scan(
         slice_spacing_mm=slice_spacing_mm,
         description=first.description,
         contrast_agent=first.contrast_agent,
+        view=first.view,
     )
 
 

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline import prepare
 from pipeline.config import parse_config, save_config
 from pipeline.domain import ReadRules
 from pipeline.files import read_table, write_table
-from pipeline.model.package import load_model
-from pipeline.scans.find import survey
+from pipeline.model.gate import Gate, look_of, with_look
+from pipeline.model.package import load_model, save_model
+from pipeline.model.preprocess import preprocess
+from pipeline.scans.find import read_volume, survey
 from pipeline.sections import EvaluateSection
 from tests.scoring.scenes import save_nifti, save_tiny_model
 
@@ -37,3 +40,16 @@ def run_with_scans(root: Path) -> Path:
         parse_config({**settings, "cohort": {"folder": str(root / "cohort")}}, "test"), root / "run" / "config.yaml"
     )
     return root / "run"
+
+
+def give_gate(folder: Path, scans: Path) -> None:
+    """Give a model folder a gate around the first half of the scans, with its limit from the other half."""
+    model = load_model(folder)
+    arrays = np.stack([
+        preprocess(read_volume(scan, model.read_rules), model.preprocess, model.channels).array
+        for scan in survey(scans).scans
+    ])  # fmt: skip
+    features = with_look(model.outputs(arrays)[1][0], look_of(arrays))
+    gate = Gate.fitted(features[::2], features[1::2])
+    assert gate is not None
+    save_model(folder, model.settings, model.networks, [gate])

@@ -33,7 +33,7 @@ def test_case(
 
 
 def test_no_case_is_missing() -> None:
-    """Classes A to G but C16, F4, F5, F7, F8 and F11, which need a model."""
+    """Classes A to G but C16, F4, F5, F7, F8 and F11, which need a model: test_with_a_model.py."""
     sizes = {"A": 14, "B": 20, "C": 20, "D": 10, "E": 32, "F": 12, "G": 30}
     every = {f"{letter}{n}" for letter, size in sizes.items() for n in range(1, size + 1)}
     assert {case.name for case in CASES} == every - {"C16", "F4", "F5", "F7", "F8", "F11"}

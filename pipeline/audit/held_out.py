@@ -17,7 +17,7 @@ SPLIT = "test"
 
 
 @dataclass(frozen=True)
-class Tested:
+class HeldOut:
     """A run's model and what it was tested on.
 
     Attributes:
@@ -41,7 +41,7 @@ class Tested:
             report(len(self.scans), len(self.scans))
 
 
-def tested(run: Run) -> Tested:
+def held_out_of(run: Run) -> HeldOut:
     """The test split of a run, with its model and its scans.
 
     Raises:
@@ -62,4 +62,4 @@ def tested(run: Run) -> Tested:
             f"{len(gone)} of {len(rows)} test scans are no longer under the cohort's scans folder (first: {gone[0]}); "
             "put them back, or leave out --robustness and --gallery"
         )
-    return Tested(model, rows, [known[scan_id] for scan_id in rows["scan_id"]])
+    return HeldOut(model, rows, [known[scan_id] for scan_id in rows["scan_id"]])
