@@ -318,6 +318,38 @@ def test_a_batch_size_that_is_chosen_is_said_kept_and_taken_up_again(cohort, tmp
     assert train(tmp_path, cohort, "--train.batch_size", "auto", "--train.epochs", "1", "--resume") == 0
 
 
+def test_mlflow_by_one_key_learns_numbers_and_no_folders(cohort, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("mlflow")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    assert train(tmp_path, cohort, "--train.tracking", "mlflow", "--train.epochs", "2") == 0
+    store = tmp_path / "run" / "mlruns"
+    (auroc,) = store.glob("*/*/metrics/tune_auroc")
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert [float(line.split()[1]) for line in auroc.read_text().splitlines()] == pytest.approx(history["tune_auroc"])
+    params = auroc.parents[1] / "params"
+    assert (params / "train" / "epochs").read_text() == "2"
+    assert not (params / "cohort").exists()
+    told = [path.read_text() for path in store.rglob("*") if path.is_file() and path.parent.name != "metrics"]
+    assert not any(str(cohort) in text for text in told)
+
+
+def test_mlflow_that_is_not_there(cohort, tmp_path, capsys, monkeypatch) -> None:
+    from pipeline.model import tracking
+
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert train(tmp_path, cohort, "--train.tracking", "mlflow") == 2
+    said = capsys.readouterr().err
+    assert "train.tracking: MLflow can't be used (INTERNAL_ERROR); set MLFLOW_TRACKING_URI" in said
+    assert "secret" not in said
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    assert train(tmp_path, cohort, "--train.tracking", "mlflow") == 2
+    assert "mlflow is not installed; pip install 'scanline[tracking]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_folds_that_the_cohort_does_not_have(cohort, tmp_path, capsys) -> None:
     assert train(tmp_path, cohort, "--train.folds", "7") == 2
     assert "7 asked for, the cohort has 3" in capsys.readouterr().err
