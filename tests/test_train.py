@@ -530,3 +530,22 @@ def test_lightnings_own_number_counts_inside_a_slurm_shell(monkeypatch) -> None:
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert rank() == 3
+
+
+def test_the_config_that_prepare_proposes_learns_from_colour_pictures(tmp_path) -> None:
+    """One gray picture among them: it is repeated over the three channels."""
+    from PIL import Image
+
+    (tmp_path / "scans").mkdir()
+    for n in range(24):
+        pixels = np.random.default_rng(n).integers(0, 80, (32, 32, 3), dtype=np.uint8)
+        pixels[..., 0] += 100 * (n % 2)
+        Image.fromarray(pixels if n else pixels[..., 1]).save(tmp_path / "scans" / f"p{n:02d}.png")
+    rows = [(f"p{n:02d}.png", f"P{n}", n % 2) for n in range(24)]
+    pd.DataFrame(rows, columns=["path", "patient_id", "red"]).to_csv(tmp_path / "labels.csv", index=False)
+    cohort_of(tmp_path, tmp_path / "cohort", "red")
+    words = ["--train.epochs", "1", "--train.folds", "0", "--train.workers", "0", "--train.accelerator", "cpu"]
+    assert main([str(tmp_path / "cohort" / "config.yaml"), *words]) == 0
+    model = load_model(tmp_path / "run" / "model")
+    assert model.settings.model.channels == 3
+    assert 0 <= model.predict(tmp_path / "scans" / "p00.png").probabilities["red"] <= 1

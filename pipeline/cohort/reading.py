@@ -28,6 +28,7 @@ class Measured:
         shape, spacing_mm: Along i, j and k (Right, Anterior, Superior).
         orientation: Axis codes of the grid as stored.
         sample: float32 [n], some of the voxels in `unit`.
+        colour: Whether a voxel is red, green and blue.
     """
 
     scan_id: str
@@ -38,6 +39,7 @@ class Measured:
     content_sha256: str
     warnings: tuple[str, ...]
     sample: NDArray[np.float32] = field(repr=False)
+    colour: bool = False
 
 
 def content_sha256(voxels: Voxels) -> str:
@@ -58,6 +60,7 @@ def measured(scan: Scan, volume: Volume) -> Measured:
     return Measured(
         scan.scan_id, volume.shape, volume.spacing_mm, volume.orientation, volume.unit,
         content_sha256(volume.voxels), volume.warnings, spread_sample(volume.voxels),
+        colour=volume.voxels.ndim == 4,
     )  # fmt: skip
 
 

@@ -11,9 +11,9 @@ from pipeline.sections import ModelSection
 from tests.model.tiny import lively
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200"])
 def test_monai_2d_equals_timm_bit_for_bit(name) -> None:
-    """All depths that both have; of timm, resnet10t has another stem and resnet200 does not exist."""
+    """All depths that both have; timm's resnet10t has another stem than MONAI's resnet10."""
     torch.manual_seed(0)
     ours = lively(timm.create_model(name, pretrained=False))
     theirs = getattr(nets, name)(
