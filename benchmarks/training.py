@@ -1,6 +1,6 @@
 """The whole training step, beside the same network on tensors in memory and beside a plain MONAI loop.
 
-    python -m benchmarks.training        3 minutes on 2 cores; on a GPU where there is one
+    python -m benchmarks.training        a minute of CPU time; on a GPU where there is one
 
 All take turns inside one run of ours: after every few batches the others pass as many. Ours reads the memory-mapped
 cache, augments, learns and keeps its records through Lightning. The limit passes one batch, already on the device,

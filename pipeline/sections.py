@@ -228,6 +228,9 @@ class TrainSection(Section):
     """How several devices share the work: a name that Lightning knows, for example ddp or fsdp."""
     workers: NonNegativeInt = 2
     """Processes that read scans."""
+    tracking: Literal["none", "mlflow"] = "none"
+    """mlflow: each network is also a run of the server that MLFLOW_TRACKING_URI names, or of RUN/mlruns; needs the
+    extra [tracking]. history.csv and TensorBoard events are written anyway."""
     seed: Seed = 0
     """Seed of weights, order and augmentation."""
 

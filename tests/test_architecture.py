@@ -15,7 +15,12 @@ WRITTEN = SHIPPED | source.modules("data", "benchmarks")
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
 
 HOMES = {
-    "lightning": ("pipeline/model/learner.py", "pipeline/model/fit.py", "pipeline/model/checkpoints.py"),
+    "lightning": (
+        "pipeline/model/learner.py",
+        "pipeline/model/fit.py",
+        "pipeline/model/checkpoints.py",
+        "pipeline/model/tracking.py",
+    ),
     "pydicom": ("pipeline/scans/", "pipeline/results/dicom_"),
     "highdicom": ("pipeline/scans/", "pipeline/results/dicom_"),
     "streamlit": ("app/",),

@@ -325,6 +325,38 @@ def test_a_batch_size_that_is_chosen_is_said_kept_and_taken_up_again(cohort, tmp
     assert train(tmp_path, cohort, "--train.batch_size", "auto", "--train.epochs", "1", "--resume") == 0
 
 
+def test_mlflow_by_one_key_learns_numbers_and_no_folders(cohort, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("mlflow")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    assert train(tmp_path, cohort, "--train.tracking", "mlflow", "--train.epochs", "2") == 0
+    store = tmp_path / "run" / "mlruns"
+    (auroc,) = store.glob("*/*/metrics/tune_auroc")
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert [float(line.split()[1]) for line in auroc.read_text().splitlines()] == pytest.approx(history["tune_auroc"])
+    params = auroc.parents[1] / "params"
+    assert (params / "train" / "epochs").read_text() == "2"
+    assert not (params / "cohort").exists()
+    told = [path.read_text() for path in store.rglob("*") if path.is_file() and path.parent.name != "metrics"]
+    assert not any(str(cohort) in text for text in told)
+
+
+def test_mlflow_that_is_not_there(cohort, tmp_path, capsys, monkeypatch) -> None:
+    from pipeline.model import tracking
+
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert train(tmp_path, cohort, "--train.tracking", "mlflow") == 2
+    said = capsys.readouterr().err
+    assert "train.tracking: MLflow can't be used (INTERNAL_ERROR); set MLFLOW_TRACKING_URI" in said
+    assert "secret" not in said
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    assert train(tmp_path, cohort, "--train.tracking", "mlflow") == 2
+    assert "mlflow is not installed; pip install 'scanline[tracking]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_folds_that_the_cohort_does_not_have(cohort, tmp_path, capsys) -> None:
     assert train(tmp_path, cohort, "--train.folds", "7") == 2
     assert "7 asked for, the cohort has 3" in capsys.readouterr().err
@@ -505,3 +537,22 @@ def test_lightnings_own_number_counts_inside_a_slurm_shell(monkeypatch) -> None:
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert rank() == 3
+
+
+def test_the_config_that_prepare_proposes_learns_from_colour_pictures(tmp_path) -> None:
+    """One gray picture among them: it is repeated over the three channels."""
+    from PIL import Image
+
+    (tmp_path / "scans").mkdir()
+    for n in range(24):
+        pixels = np.random.default_rng(n).integers(0, 80, (32, 32, 3), dtype=np.uint8)
+        pixels[..., 0] += 100 * (n % 2)
+        Image.fromarray(pixels if n else pixels[..., 1]).save(tmp_path / "scans" / f"p{n:02d}.png")
+    rows = [(f"p{n:02d}.png", f"P{n}", n % 2) for n in range(24)]
+    pd.DataFrame(rows, columns=["path", "patient_id", "red"]).to_csv(tmp_path / "labels.csv", index=False)
+    cohort_of(tmp_path, tmp_path / "cohort", "red")
+    words = ["--train.epochs", "1", "--train.folds", "0", "--train.workers", "0", "--train.accelerator", "cpu"]
+    assert main([str(tmp_path / "cohort" / "config.yaml"), *words]) == 0
+    model = load_model(tmp_path / "run" / "model")
+    assert model.settings.model.channels == 3
+    assert 0 <= model.predict(tmp_path / "scans" / "p00.png").probabilities["red"] <= 1

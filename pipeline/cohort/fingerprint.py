@@ -54,6 +54,7 @@ def fingerprint(
         "counts": counts(table, task),
         "modalities": _frequencies(table["modality"]),
         "units": _frequencies(f.unit for f in read),
+        "colour_scans": sum(f.colour for f in read),
         "shape": _ranges([f.shape for f in read]),
         "spacing_mm": _ranges([f.spacing_mm for f in read]),
         "intensities_outside_test": {unit: _intensities(outside_test, unit) for unit in sorted({f.unit for f in read})},

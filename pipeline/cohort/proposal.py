@@ -47,6 +47,7 @@ class Scans:
         modality: The most frequent one, "" where unknown. unit: The most frequent one.
         range: Intensities below which 0.5 % and 99.5 % of the voxels of that unit lie.
         patients: How many.
+        colour: How many scans of the cohort are in colour.
     """
 
     shape: NDArray[np.float64]
@@ -55,6 +56,7 @@ class Scans:
     unit: str
     range: tuple[float, float]
     patients: int
+    colour: int
 
     @classmethod
     def of(cls, table: pd.DataFrame, fingerprint: Mapping[str, Any]) -> "Scans":
@@ -66,7 +68,7 @@ class Scans:
         return cls(
             _numbers(used["shape"]), _numbers(used["spacing_mm"]), str(used["modality"].mode().iloc[0]), unit,
             (float(spread["p0.5"]), float(spread["p99.5"])), used["patient_id"].replace("", pd.NA).nunique()
-            + int((used["patient_id"] == "").sum()),
+            + int((used["patient_id"] == "").sum()), int(fingerprint.get("colour_scans", 0)),
         )  # fmt: skip
 
 
@@ -161,8 +163,11 @@ def _model(scans: Scans, dimensions: Any, size: tuple[int, ...], gpu: bool, reas
     reasons["model.backbone"] = f"{scans.patients} patients to learn from" + ("" if gpu else ", no GPU")
     if small:
         reasons["model.stem_stride"] = f"inputs of {max(size)} voxels have no detail to spare"
+    if scans.colour:
+        reasons["model.channels"] = f"{scans.colour} scans are in colour, which a gray model refuses"
     return ModelSection(
         dimensions=dimensions,
+        channels=3 if scans.colour else 1,
         backbone=backbone,
         width=1.0 if dimensions == 2 or gpu else 0.5 if small else 0.25,
         stem_size=3 if small and dimensions == 3 else 7,

@@ -29,6 +29,7 @@ class Measured:
         shape, spacing_mm: Along i, j and k (Right, Anterior, Superior).
         orientation: Axis codes of the grid as stored.
         sample: float32 [n], some of the voxels in `unit`.
+        colour: Whether a voxel is red, green and blue.
     """
 
     scan_id: str
@@ -40,6 +41,7 @@ class Measured:
     image_hash: str
     warnings: tuple[str, ...]
     sample: NDArray[np.float32] = field(repr=False)
+    colour: bool = False
 
 
 def content_sha256(voxels: Voxels) -> str:
@@ -60,6 +62,7 @@ def measured(scan: Scan, volume: Volume) -> Measured:
     return Measured(
         scan.scan_id, volume.shape, volume.spacing_mm, volume.orientation, volume.unit,
         content_sha256(volume.voxels), image_hash(volume.voxels), volume.warnings, spread_sample(volume.voxels),
+        colour=volume.voxels.ndim == 4,
     )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
-from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
 from pipeline.cohort.manifest import Cohort
@@ -28,6 +27,7 @@ from pipeline.model.memory import keep_freed_memory
 from pipeline.model.plan import Job
 from pipeline.model.processes import rank
 from pipeline.model.stages import recompute_stages
+from pipeline.model.tracking import check_tracking, loggers
 from pipeline.model.weights import load_backbone
 from pipeline.sections import TrainSection
 
@@ -128,7 +128,7 @@ def build_trainer(job: Job, config: Config, bar: Bar, *more: Callback) -> lightn
         num_nodes=rules.num_nodes, strategy=strategy, sync_batchnorm=several and device_of(config).type == "cuda",
         use_distributed_sampler=False,
         gradient_clip_val=rules.gradient_clip or None, accumulate_grad_batches=rules.accumulate, callbacks=callbacks,
-        enable_progress_bar=False, logger=TensorBoardLogger(config.out, "tensorboard", job.name),
+        enable_progress_bar=False, logger=loggers(config, job.name),
         enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1, plugins=[WholeFiles()],
     )  # fmt: skip
 
@@ -157,12 +157,13 @@ def _in_more_parts(rules: TrainSection) -> TrainSection:
 
 
 def check_network(config: Config, cohort: Cohort) -> None:
-    """Build the network, load its weights and choose the precision, to no other end than that they can fail now.
+    """Build the network, load its weights, choose precision and tracking, to no other end than that they can fail now.
 
     Raises:
         UsageError: As `fit` would.
     """
     _precision(config)
+    check_tracking(config)
     load_backbone(build_network(config.model, len(cohort.findings)).trunk, config.model)
 
 

@@ -12,14 +12,16 @@ from pipeline.domain import ReadRules
 from pipeline.sections import CohortSection
 
 
-def proposed(tmp_path, n=100, shape="512x512x120", spacing="0.7x0.7x2.5", modality="CT", unit="HU", gpu=False, folds=4):
+def proposed(
+    tmp_path, n=100, shape="512x512x120", spacing="0.7x0.7x2.5", modality="CT", unit="HU", gpu=False, folds=4, **more
+):
     table = pd.DataFrame({
         "shape": shape, "spacing_mm": spacing, "modality": modality, "patient_id": [f"P{i}" for i in range(n)],
         "split": ["train", "train", "train", "tune", "test"] * (n // 5),
         "fold": [*[str(k) for k in range(folds)], *[""] * (n - folds)],
     })  # fmt: skip
     intensities = {unit: {"p0.5": -1010.0, "p99.5": 430.0}}
-    fingerprint = {"units": {unit: n}, "intensities_outside_test": intensities}
+    fingerprint = {"units": {unit: n}, "intensities_outside_test": intensities, **more}
     section = CohortSection()
     return propose(table, fingerprint, tmp_path / "mine" / "cohort", section, ReadRules(allow_gaps=True), gpu)
 
@@ -65,6 +67,13 @@ def test_each_kind_of_scan_gets_its_own(tmp_path, scans, size, dimensions, inten
     assert config.preprocess.intensity == intensity
     assert config.model.stem_stride == (1 if max(size) <= 40 else 2)
     assert ("x" in config.augment.flip_axes) is (dimensions == 3 or intensity == "window")
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (1, 3), (100, 3)])
+def test_one_colour_scan_makes_a_model_of_three_channels(tmp_path, colour, channels) -> None:
+    proposal = proposed(tmp_path, shape="90x80x1", modality="", unit="a.u.", colour_scans=colour)
+    assert proposal.config.model.channels == channels
+    assert ("model.channels" in proposal.reasons) is (colour > 0)
 
 
 def test_without_folds_a_small_cohort_trains_on_its_split(tmp_path) -> None:

@@ -8,12 +8,14 @@ from pipeline.domain import UsageError
 from pipeline.model.backbone import build_network
 from pipeline.model.weights import load_backbone
 from pipeline.sections import ModelSection
+from tests.model.tiny import lively
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200"])
 def test_monai_2d_equals_timm_bit_for_bit(name) -> None:
+    """All depths that both have; timm's resnet10t has another stem than MONAI's resnet10."""
     torch.manual_seed(0)
-    ours = timm.create_model(name, pretrained=False).eval()
+    ours = lively(timm.create_model(name, pretrained=False))
     theirs = getattr(nets, name)(
         spatial_dims=2, n_input_channels=3, num_classes=1000, conv1_t_stride=2, shortcut_type="B", bias_downsample=False
     ).eval()
@@ -83,6 +85,19 @@ def test_zero_padded_shortcuts_equal_monais_and_let_gradients_through() -> None:
     inputs = torch.rand(1, 4, 4, 4, 4, requires_grad=True)
     ours.trunk.network.layer2[0].downsample(inputs.repeat(1, 2, 1, 1, 1)).sum().backward()
     assert float(inputs.grad.sum()) == 4 * 2**3 * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("resnet10", 0.25), ("resnet18", 1.0), ("resnet50", 0.25), ("resnet18", 2.0)]
+)
+def test_a_width_multiplies_every_channel(name, width) -> None:
+    with torch.device("meta"):
+        network = build_network(ModelSection(backbone=name, width=width), 1)
+    bottleneck = 4 if name == "resnet50" else 1
+    assert network.trunk.network.conv1.out_channels == 64 * width
+    planes = [getattr(network.trunk.network, f"layer{k}")[-1].conv2.out_channels for k in range(1, 5)]
+    assert planes == [64 * width, 128 * width, 256 * width, 512 * width]
+    assert network.head.in_features == network.trunk.features == 512 * width * bottleneck
 
 
 def test_a_small_stem_keeps_small_pictures_large() -> None:
