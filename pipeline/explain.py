@@ -79,6 +79,8 @@ def _check(options: Options, scans: Path) -> int:
     _tell(model, way, trust)
     for stage, alike in trust.randomised.items():
         stdout.print(f"  shuffled down to {stage}: rank correlation {alike:.2f}", markup=False)
+    if trust.n_refused:
+        stdout.print(f"left out: {trust.n_refused} scans that were refused, or whose masks were", markup=False)
     stdout.print(f"written: {options.model / 'explanation.json'}", markup=False)
     return DONE
 
@@ -133,8 +135,8 @@ def _tell(model: "Model", way: "Way", trust: "MapTrust | None") -> None:
     from pipeline.explanation.trust import verdict
 
     cells = grids(model.settings.model, model.preprocess.size).get(way.layer, ())
-    grid = f", {' x '.join(map(str, cells))} cells" if cells else ""
-    stdout.print(f"map: {way.method} {way.layer}{grid}", markup=False)
+    grid = f" {way.layer}, {' x '.join(map(str, cells))} cells" if cells else ""
+    stdout.print(f"map: {way.method}{grid}", markup=False)
     stdout.print(verdict(trust, way.method, way.layer)[1], markup=False)
 
 

@@ -35,6 +35,7 @@ MOST_ALIKE = 0.5
 """Rank correlation with the maps of a network of shuffled weights that is tolerated."""
 LEAST_HITS = 0.8
 """Share of peaks in the lesion that is demanded."""
+EMPTY = "Maps of this model are not to be trusted: they are empty on the scans that were looked at."
 
 Maps = NDArray[np.float32]
 
@@ -104,9 +105,9 @@ def check_maps(model: Model, scans: Sequence[Masked], way: Way, report: Report) 
     steady = _alike(plain, _all_maps(model, _noisy(arrays), way))
     trust = MapTrust(
         None, "", way.method, way.layer, identity(listing(model.folder)), len(items), randomised, steady,
-        sum(hits) if hits else None, len(hits) or None,
+        sum(hits) if hits else None, len(hits) or None, refused,
     )  # fmt: skip
-    return _judged(trust)
+    return _judged(trust) if plain.any() else replace(trust, trusted=False, sentence=EMPTY)
 
 
 def _hit(model: Model, volume: Volume, item: ModelInput, finding: str, mask: Path, way: Way) -> bool:

@@ -27,6 +27,7 @@ class MapTrust:
             from the head down to the stem.
         noise: Rank correlation of the maps with those of slightly noisy inputs.
         hits, n_masks: Maps whose peak lies in the finding, of how many; None without masks.
+        n_refused: Scans that were left out, for they or their masks can't be read.
     """
 
     trusted: bool | None
@@ -39,6 +40,7 @@ class MapTrust:
     noise: float
     hits: int | None = None
     n_masks: int | None = None
+    n_refused: int = 0
 
     @property
     def hit_rate(self) -> float | None:

@@ -1,14 +1,16 @@
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from pipeline import load_model
 from pipeline.domain import UsageError
 from pipeline.explanation.gradcam import Way
-from pipeline.explanation.sanity import SCANS, _judged, check_maps, map_trust, masks_of, save_trust
+from pipeline.explanation.sanity import EMPTY, SCANS, _judged, check_maps, map_trust, masks_of, save_trust
 from pipeline.explanation.trust import REPORT, UNCHECKED, verdict
 from pipeline.model.integrity import verify
 from pipeline.scans.find import survey
@@ -77,6 +79,18 @@ def test_a_network_that_learned_depends_on_its_weights(tmp_path, folder) -> None
     """Weights of both signs: shuffled, they make another map."""
     model = load_model(save_tiny(tmp_path / "model"), "cpu")
     assert checked(model, folder, None).randomised["stem"] < 0.5
+
+
+def test_empty_maps_are_not_trusted_and_refused_scans_are_counted(tmp_path, folder) -> None:
+    model = load_model(save_bright(tmp_path / "model"), "cpu")
+    with torch.no_grad():
+        model.networks[0].head.weight.mul_(-1)  # all evidence is against the finding
+    (tmp_path / "scans").mkdir()
+    shutil.copy(folder / "scans" / "0.nii", tmp_path / "scans")
+    one_slice = np.random.default_rng(0).random((9, 9, 1), dtype=np.float32)
+    nib.save(nib.Nifti1Image(one_slice, np.eye(4)), tmp_path / "scans" / "a.nii")
+    found = checked(model, tmp_path, None)
+    assert (found.trusted, found.sentence, found.n_refused) == (False, EMPTY, 1)
 
 
 def test_without_masks_nobody_knows(model, folder) -> None:
