@@ -2,7 +2,8 @@
 
     python -m tests.e2e.screenshot runs/demo/run/model data/demo/scans P0001/study1 docs/images/viewer.png
 
-Opens the scan whose label holds the given text, lays the heat map over its hottest slice and saves what Chromium shows.
+Opens the first scan of the worklist that the given text finds, lays the heat map over its hottest slice and saves what
+Chromium shows.
 """
 
 import sys
@@ -15,24 +16,21 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.app.running import start_viewer, stop_viewer
 from tests.e2e.conftest import CHROMIUM, FLAGS, VIEWPORT
-from tests.e2e.test_viewer import SECONDS, settled
+from tests.e2e.opening import SECONDS, open_scan, settled
 
 
 def show_overlay(page: Page, link: str, label: str) -> None:
-    """From the link to the heat map on its hottest slice."""
+    """From the link to the heat map on the slice of its first peak, in the lung window."""
     page.set_default_timeout(SECONDS)
     page.goto(link)
-    page.get_by_role("combobox").first.fill(label)  # long lists show only what fits
-    page.get_by_role("option").filter(has_text=label).first.click()
+    open_scan(page, label)
     page.get_by_text("Show where the model looked").click()
-    expect(page.get_by_text("Grad-CAM: bright regions")).to_be_visible(timeout=SECONDS)
+    expect(page.get_by_label("Opacity")).to_be_visible(timeout=SECONDS)
     settled(page)
-    page.get_by_text("Go to the hottest slice").click()
-    settled(page)
-    page.get_by_text("Lung", exact=True).click()
-    settled(page)
+    page.locator('canvas[data-pane="axial"]').press("n")
+    page.get_by_role("button", name="Lung").click()
     page.mouse.move(0, 0)
-    page.wait_for_timeout(1000)  # the last picture fades in
+    page.wait_for_timeout(1000)  # the spinner fades out
 
 
 def main(model: str, scans: str, label: str, out: str) -> None:

@@ -1,0 +1,48 @@
+"""The way of a reader in a real browser: from the worklist to a scan, and what the page then asks of whom."""
+
+from dataclasses import dataclass, field
+
+from playwright.sync_api import Locator, Page, Request, expect
+
+SECONDS = 60_000
+"""Patience in milliseconds, for a busy machine."""
+
+
+@dataclass
+class Watch:
+    """What a page asked for and what went wrong in it."""
+
+    requests: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def __call__(self, page: Page) -> "Watch":
+        def asked(request: Request) -> None:
+            if not request.url.startswith(("data:", "blob:")):
+                self.requests.append(request.url)
+
+        page.on("request", asked)
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.set_default_timeout(SECONDS)
+        return self
+
+
+def settled(page: Page) -> None:
+    """Wait until the script has run to its end."""
+    page.wait_for_timeout(200)  # the click travels to the server before the state changes
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=SECONDS)
+
+
+def open_scan(page: Page, search: str) -> Locator:
+    """Open the first scan of the worklist that the search finds; its canvas, once all of the scan is there."""
+    box = page.locator(".st-key-kept-search input")
+    box.fill(search)
+    box.press("Enter")
+    settled(page)
+    table = page.get_by_test_id("stDataFrame").first
+    table.wait_for()
+    page.wait_for_timeout(300)  # the grid draws itself once more after its first rows
+    table.click(position={"x": 120, "y": 53})
+    canvas = page.locator('.slices[data-state="ready"]')
+    expect(canvas).to_be_visible(timeout=SECONDS)
+    settled(page)
+    return canvas
