@@ -40,8 +40,11 @@ def review(model: Model, scan: OpenScan) -> None:
         left, right = st.columns([5, 2], gap="medium")
         with right:
             results(words, model, scan)
-            layer = choose_layer(words, model, scan)
-            beside = choose_beside(words, model, scan)
+            layer, beside = Layer(), None
+            with told():  # a map or a neighbour that is refused takes nothing else from the page
+                layer = choose_layer(words, model, scan)
+            with told():
+                beside = choose_beside(words, model, scan)
             remarks(words, model, scan)
         with left:
             if beside is None:
