@@ -99,7 +99,7 @@ def _who(case: Case, words: Words) -> list[str]:
         who = case.scan.identity
         fields = (panels.readable_name(who.patient_name), who.patient_id,
                   panels.readable_date(who.birth_date), panels.readable_date(who.study_date))  # fmt: skip
-        lines.append(" · ".join(filter(None, fields)) or words("export.unknown"))
+        lines.append(" · ".join(filter(None, fields)) or words("shell.unknown_hint"))
     return lines
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from app.language import Words
 from pipeline.domain import Identity, OperatingPoint, Prediction, Rejection, Scan, ScanError, Volume
 from pipeline.scans.find import relative_path
 
@@ -29,32 +30,35 @@ WORDS = {
 """Warning code -> a sentence for the reader; other codes are shown as they are."""
 
 
-def banner(identity: Identity, hidden: bool) -> str:
+def banner(words: Words, identity: Identity, hidden: bool) -> str:
     """Who is on show: name, ID, birth date, study date; a fixed bar at the top of the page."""
     if hidden:
-        return _bar("<b>Identity hidden</b>")
+        return _bar(f"<b>{escape(words('shell.hidden'))}</b>")
     fields = (
-        ("Name", readable_name(identity.patient_name)), ("ID", identity.patient_id),
-        ("Born", readable_date(identity.birth_date)), ("Study", readable_date(identity.study_date)),
+        ("name", readable_name(identity.patient_name)), ("id", identity.patient_id),
+        ("born", readable_date(identity.birth_date)), ("study", readable_date(identity.study_date)),
     )  # fmt: skip
     if not any(text for _, text in fields):
-        return _bar("<b>Unknown patient</b><span>The file tells neither name, ID nor dates.</span>")
-    return _bar("".join(f"<span><i>{label}</i> <b>{escape(text or 'unknown')}</b></span>" for label, text in fields))
+        unknown = escape(words("shell.unknown_patient"))
+        return _bar(f"<b>{unknown}</b><span>{escape(words('shell.unknown_hint'))}</span>")
+    shown = ((words(f"shell.{key}"), text or words("shell.unknown")) for key, text in fields)
+    return _bar("".join(f"<span><i>{escape(label)}</i> <b>{escape(text)}</b></span>" for label, text in shown))
 
 
-def empty_banner() -> str:
+def empty_banner(words: Words) -> str:
     """The bar at the top while no scan is open."""
-    return _bar("<b>No scan is open</b>")
+    return _bar(f"<b>{escape(words('shell.no_scan'))}</b>")
 
 
 def _bar(content: str) -> str:
     return f"<div class='banner' role='banner' aria-label='Patient'>{content}</div>"
 
 
-def footer(model: str) -> str:
+def footer(words: Words, model: str) -> str:
     """The bar at the bottom of the page: what this is not, and which model speaks."""
-    name = f"<span>Model <b>{escape(model)}</b></span>" if model else ""
-    return f"<div class='footer' role='contentinfo'><strong>{RESEARCH_ONLY}</strong>{name}</div>"
+    name = f"<span>{escape(words('result.model', model=model))}</span>" if model else ""
+    not_a_device = escape(words("result.research_only"))
+    return f"<div class='footer' role='contentinfo'><strong>{not_a_device}</strong>{name}</div>"
 
 
 def alert(text: str) -> str:

@@ -40,8 +40,11 @@ def review(model: Model, scan: OpenScan) -> None:
         left, right = st.columns([5, 2], gap="medium")
         with right:
             results(words, model, scan)
-            layer = choose_layer(words, model, scan)
-            beside = choose_beside(words, model, scan)
+            layer, beside = Layer(), None
+            with told():  # a map or a neighbour that is refused takes nothing else from the page
+                layer = choose_layer(words, model, scan)
+            with told():
+                beside = choose_beside(words, model, scan)
             remarks(words, model, scan)
         with left:
             if beside is None:
@@ -125,15 +128,19 @@ def show_both(words: Words, scan: OpenScan, layer: Layer, other: OpenScan) -> No
     """The scan and another one, each with its own canvas, the other one with its probability."""
     first, second = st.columns(2, gap="small")
     with first:
-        st.caption(words("review.this_scan"))
+        st.caption(" · ".join([words("review.this_scan"), *_date(scan)]))
         show(words, scan, layer, compact=True)
     with second:
         probabilities = other.result.probabilities if isinstance(other.result, Prediction) else {}
         said = [f"{finding} {panels.percent(p)}" for finding, p in probabilities.items()]
-        date = readable_date(other.identity.study_date)
-        hidden = the_settings().hide_identity
-        st.caption(" · ".join([*([] if hidden or not date else [date]), *said]) or words("result.no_prediction"))
+        st.caption(" · ".join([*_date(other), *(said or [words("result.no_prediction")])]))
         show(words, other, Layer(), compact=True)
+
+
+def _date(scan: OpenScan) -> list[str]:
+    """The study's date, where there is one and it may be shown."""
+    date = readable_date(scan.identity.study_date)
+    return [date] if date and not the_settings().hide_identity else []
 
 
 def show(words: Words, scan: OpenScan, layer: Layer, compact: bool = False) -> None:

@@ -24,13 +24,13 @@ def page() -> None:
     st.html(STYLE)
     _keep_state()
     top, bottom = st.empty(), st.empty()
-    top.html(panels.empty_banner())
-    bottom.html(panels.footer(""))
+    top.html(panels.empty_banner(spoken()))
+    bottom.html(panels.footer(spoken(), ""))
     with told():
         settings = the_settings()
         with st.spinner(spoken()("shell.loading_model")):
             model = session.the_model(settings.model)
-        bottom.html(panels.footer(model.model_id))
+        bottom.html(panels.footer(spoken(), model.model_id))
         if settings.login and not reader.signed_in():
             return
         chosen = navigation(settings)
@@ -76,7 +76,7 @@ def scan_page(settings: Settings, model: Model, set_banner: Callable[[str], obje
     opening.record(settings, model, scan)
     review(model, scan)
     # The name comes after its picture: at no moment does it stand above the picture of the patient before.
-    set_banner(panels.banner(scan.identity, settings.hide_identity))
+    set_banner(panels.banner(words, scan.identity, settings.hide_identity))
 
 
 def _keep_state() -> None:

@@ -28,7 +28,7 @@ export class Curve {
   paint() {
     const { canvas, scene, words } = this;
     const { curve, peaks } = scene;
-    canvas.hidden = !curve || !["planes", "one", "compare"].includes(scene.layout) || !scene.shown.includes("axial");
+    canvas.hidden = !curve || !scene.shown.includes("axial");
     if (canvas.hidden) return;
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];

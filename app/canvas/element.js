@@ -18,12 +18,9 @@ const mounted = new WeakMap();
 /** Build the canvas in `parentElement`, or bring the one that is there up to date; returns what takes it down. */
 export function mount({ data, parentElement, setStateValue }) {
   let canvas = mounted.get(parentElement);
-  if (canvas && canvas.url !== data.volume.url) {
-    canvas.remove();
-    canvas = null;
-  }
-  if (!canvas) {
-    canvas = new SliceCanvas(parentElement, data);
+  if (canvas?.made !== identity(data)) {
+    canvas?.remove();
+    canvas = new SliceCanvas(parentElement, data, canvas?.url === data.volume.url ? canvas : null);
     mounted.set(parentElement, canvas);
   }
   canvas.tell = setStateValue;
@@ -34,16 +31,25 @@ export function mount({ data, parentElement, setStateValue }) {
   };
 }
 
+/** What a canvas is made for; where it changes (another scan, another language) the canvas is made anew. */
+function identity(data) {
+  return JSON.stringify([data.volume.url, data.words]);
+}
+
 class SliceCanvas {
-  constructor(parentElement, data) {
+  /** @param former The canvas of the same scan in another language: what it shows and how goes on. */
+  constructor(parentElement, data, former) {
     this.url = data.volume.url;
+    this.made = identity(data);
     this.words = data.words;
     this.ended = new AbortController();
-    this.scene = new Scene(new Volume(data.volume), data.windows, data.compact);
+    const loaded = former?.scene.volume.progress === 1;
+    this.scene = loaded ? former.scene : new Scene(new Volume(data.volume), data.windows, data.compact);
+    this.scene.windows = data.windows;
     const changed = () => this.request();
     const actions = { mark: () => this.mark(), help: () => this.help.showModal(), closeHelp: () => this.help.close() };
     this.panes = Object.fromEntries(["axial", "coronal", "sagittal", "plain"].map((name) => [name, new Pane(name)]));
-    this.panes.plain.view = this.panes.axial.view;
+    for (const [name, pane] of Object.entries(this.panes)) pane.view = former?.panes[name].view ?? pane.view;
     this.toolbar = new Toolbar(this.scene, this.words, changed, actions);
     this.curve = new Curve(this.scene, this.words, changed);
     this.help = makeHelp(this.words);
@@ -66,7 +72,8 @@ class SliceCanvas {
     }
     this.watch = new ResizeObserver(changed);
     this.watch.observe(this.stage);
-    this.load();
+    if (loaded) this.root.dataset.state = "ready";
+    else this.load();
   }
 
   /** Take over what a rerun brought: the heat map and the evidence curve. */

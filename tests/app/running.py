@@ -17,12 +17,13 @@ START_SECONDS = 120
 
 @dataclass
 class Viewer:
-    """A running viewer: its process, its port, what it was given, and all that it printed."""
+    """A running viewer: its process, its port, what it was given, its user's data folder, and all that it printed."""
 
     process: subprocess.Popen[str]
     model: Path
     scans: Path
     lines: list[str]
+    data: Path
 
     @property
     def link(self) -> str:
@@ -42,9 +43,9 @@ def start_viewer(
     process = subprocess.Popen(
         [sys.executable, "-m", "app", "--model", str(model), "--scans", str(scans), "--port", "0", *options],
         cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "XDG_DATA_HOME": str(cwd / "data")},
     )  # fmt: skip
-    viewer = Viewer(process, model, scans, [])
+    viewer = Viewer(process, model, scans, [], cwd / "data")
     threading.Thread(target=lambda: viewer.lines.extend(process.stdout), daemon=True).start()
     wanted = time.monotonic() + START_SECONDS
     while not any("?token=" in line for line in viewer.lines):

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from app import panels
+from app.language import words
 from pipeline.domain import Identity, OperatingPoint, Prediction, Reason, Rejection, Scan, ScanError, Volume
+
+ENGLISH = words("en")
 
 EVIL = "<script>alert(1)</script>"
 POINT = OperatingPoint("nodule", 0.43, "sensitivity >= 0.95")
@@ -24,18 +27,18 @@ def scan(path="a/b", **changes) -> Scan:
 
 
 def test_banner_shows_who():
-    shown = panels.banner(Identity("DOE^JANE^MARY", "4711", "19560102", "20260131"), hidden=False)
+    shown = panels.banner(ENGLISH, Identity("DOE^JANE^MARY", "4711", "19560102", "20260131"), hidden=False)
     for text in ("DOE, JANE MARY", "4711", "1956-01-02", "2026-01-31"):
         assert text in shown
 
 
 def test_banner_names_what_is_missing():
-    assert panels.banner(Identity(patient_id="4711"), hidden=False).count("unknown") == 3
-    assert "Unknown patient" in panels.banner(Identity(), hidden=False)
+    assert panels.banner(ENGLISH, Identity(patient_id="4711"), hidden=False).count("unknown") == 3
+    assert "Unknown patient" in panels.banner(ENGLISH, Identity(), hidden=False)
 
 
 def test_hidden_identity_is_nowhere():
-    shown = panels.banner(Identity("DOE^JANE", "4711", "19560102", "20260131"), hidden=True)
+    shown = panels.banner(ENGLISH, Identity("DOE^JANE", "4711", "19560102", "20260131"), hidden=True)
     assert "Identity hidden" in shown
     assert not any(text in shown for text in ("DOE", "JANE", "4711", "1956", "2026"))
 
@@ -64,8 +67,8 @@ def test_readable_date(date, expected):
 @pytest.mark.parametrize(
     "shown",
     [
-        panels.banner(Identity(EVIL, EVIL, EVIL, EVIL), hidden=False),
-        panels.footer(EVIL),
+        panels.banner(ENGLISH, Identity(EVIL, EVIL, EVIL, EVIL), hidden=False),
+        panels.footer(ENGLISH, EVIL),
         panels.alert(EVIL),
         panels.purpose(EVIL),
         panels.result_card(
@@ -147,6 +150,6 @@ def test_rejections_in_a_reader_study_show_no_path():
 
 
 def test_footer_says_what_this_is_not():
-    assert panels.RESEARCH_ONLY in panels.footer("demo-123456789abc")
-    assert "demo-123456789abc" in panels.footer("demo-123456789abc")
-    assert "Model" not in panels.footer("")
+    assert panels.RESEARCH_ONLY in panels.footer(ENGLISH, "demo-123456789abc")
+    assert "demo-123456789abc" in panels.footer(ENGLISH, "demo-123456789abc")
+    assert "Model" not in panels.footer(ENGLISH, "")

@@ -179,10 +179,10 @@ def test_five_thousand_rows_take_well_under_a_second():
     scores = {
         n: Score(Prediction(n, {"nodule": k / 5000}, {}, 0.1, 0, True, (), "m"), now) for k, n in enumerate(names)
     }
-    started = time.perf_counter()
+    started = time.process_time()
     table = table_of(found, scores, ["nodule"], Path("/s"), False)
     narrowed(table, Wanted("ann id-0000000000000ff", ["scored"]))
-    assert time.perf_counter() - started < 2  # 0.2 s on a quiet core
+    assert time.process_time() - started < 0.5  # 0.06 s measured
     assert len(table) == 5002
 
 

@@ -1,5 +1,6 @@
 """The way of a reader in a real browser: from the worklist to a scan, and what the page then asks of whom."""
 
+import time
 from dataclasses import dataclass, field
 
 from playwright.sync_api import Locator, Page, Request, expect
@@ -40,9 +41,10 @@ def open_scan(page: Page, search: str) -> Locator:
     settled(page)
     table = page.get_by_test_id("stDataFrame").first
     table.wait_for()
-    page.wait_for_timeout(300)  # the grid draws itself once more after its first rows
-    table.click(position={"x": 120, "y": 53})
-    canvas = page.locator('.slices[data-state="ready"]')
+    canvas, end = page.locator('.slices[data-state="ready"]'), time.monotonic() + SECONDS / 1000
+    while table.is_visible() and time.monotonic() < end:  # a click is lost while the grid draws itself anew
+        table.click(position={"x": 120, "y": 53})
+        page.wait_for_timeout(1500)
     expect(canvas).to_be_visible(timeout=SECONDS)
     settled(page)
     return canvas

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.display import edge_letters
+from app.language import words
 from pipeline.domain import Volume
 from pipeline.scans.find import read_volume
 from tests.e2e.bench import Bench, pane, pixels, served, settle, written
@@ -372,3 +373,19 @@ def test_fingers_scroll_place_and_zoom(browser, bench):
         axial.evaluate(finger, event)
     assert (pixels(page, "axial").min(axis=-1) > 240).mean() > 2 * before
     context.close()
+
+
+def test_another_language_keeps_slice_window_and_voxels(page, bench):
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    volume = gray(np.random.default_rng(0).integers(0, 1000, (16, 16, 30)))
+    bench.open(page, volume)
+    axial = pane(page, "axial")
+    axial.press("Home")
+    axial.press("w")
+    page.evaluate("data => { window.show(data); }", bench.data(volume, words=words("it").section("canvas")))
+    expect(axial).to_have_attribute("aria-label", "Assiale 1/30")
+    expect(page.get_by_role("button", name="Half")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".spoken")).to_have_text("L'esame è caricato.")
+    expect(page.locator(".slices")).to_have_count(1)
+    assert sum("/api/volume/" in url for url in asked) == 1
