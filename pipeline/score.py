@@ -30,11 +30,11 @@ class Options:
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """The model folder that training wrote (RUN/model)."""
-    scans: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCANS")]
+    scans: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCANS")]
     """A folder of DICOM series, NIfTI files or radiographs, searched to its full depth, .zip archives
     included; or a file. Never altered."""
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
-    """Folder to write predictions.csv, predictions.parquet and journal.jsonl to; not inside SCANS."""
+    """Folder to write the tables, summary.json and journal.jsonl to; not inside SCANS."""
     workers: int = 2
     """Processes that read scans beside the one that runs the network."""
     include_ids: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -68,7 +68,7 @@ def _run(options: Options) -> int:
     if options.ray_address and options.engine != "ray":
         raise UsageError("--ray-address is for --engine ray")
     request = Request(
-        options.model, options.scans, options.out, options.workers, options.include_ids, kinds,
+        options.model, Path(options.scans), options.out, options.workers, options.include_ids, kinds,
         engine=options.engine, ray_address=options.ray_address,
     )  # fmt: skip
     summary = _watched(request, options) if options.watch else score(request)

@@ -47,7 +47,8 @@ def rows_on_cluster(
     """
     if not scans:
         return
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with _cluster(address):
         cpus, gpus, actors = _share(ray.nodes(), workers, math.ceil(len(scans) / CHUNK))
         ray.data.DataContext.get_current().enable_progress_bars = False
