@@ -78,9 +78,7 @@ class _Scorer:
         try:
             for row in rows_here(list(batch["item"]), self._predictor, self._workers, self._time_limit_s):
                 lines.append(json.dumps(asdict(row)))
-        except (
-            OSError
-        ) as error:  # of a full disk, say: Ray would drop the rows and the number
+        except OSError as error:  # of a full disk, say: Ray would drop the rows and the number
             lines.append(json.dumps({"errno": error.errno}))
         return {"row": lines}
 
