@@ -254,9 +254,14 @@ def test_a_threshold_that_is_none_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert f"--threshold {text}: expected a probability" in said(capsys)
 
 
-def scored(model: Path, scans: Path, out: Path, workers: int) -> SimpleNamespace:
+def asked(model: Path, scans: Path, out: Path, workers: int) -> tuple[Path, Path]:
+    """Stands in for the request: what the stand-in below needs."""
+    return scans, out
+
+
+def scored(request: tuple[Path, Path]) -> SimpleNamespace:
     """Stands in for the network: the brighter a picture, the higher its probability; one scan is refused."""
-    rows = []
+    (scans, out), rows = request, []
     for scan in survey(scans).scans:
         p = f"{np.asarray(Image.open(scan.path)).mean() / 255:.6f}"
         status = "rejected" if p.startswith("0.0") else "ok"
@@ -281,7 +286,8 @@ def test_a_model_is_judged_on_scans_of_another_place(
         Image.fromarray(picture.astype(np.uint8)).save(scans / f"s{k}.png")
         labels.append({"path": f"s{k}.png", "nodule": k % 2, "patient_id": f"Jane {k // 2}", "site": "AB"[k % 2]})
     pd.DataFrame(labels).to_csv(tmp_path / "l.csv", index=False)
-    monkeypatch.setitem(sys.modules, "pipeline.scoring.local", SimpleNamespace(score=scored))  # no torch needed here
+    stand_in = SimpleNamespace(score=scored, Request=asked)  # no torch needed here
+    monkeypatch.setitem(sys.modules, "pipeline.scoring.folder", stand_in)
     model, out = run_folder(tmp_path / "run") / "model", tmp_path / "out"
     frozen = json.loads((model / "model.json").read_text())["operating_points"]["nodule"]["threshold"]
     words = ["--model", str(model), "--scans", str(scans), "--labels", str(tmp_path / "l.csv"), "--out", str(out)]

@@ -68,6 +68,8 @@ def test_wrong_use_is_told_and_gives_2(model: Path, tmp_path: Path, capsys: pyte
     (changed / "weights.safetensors").write_bytes(weights)
     assert score.main(words(changed, model, "--out", tmp_path / "out")) == WRONG_USE
     assert "checksum" in capsys.readouterr().err
+    assert score.main(words(model, tmp_path, "--out", tmp_path / "out", "--ray-address", "auto")) == WRONG_USE
+    assert "--ray-address is for --engine ray" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         score.main(words(model, tmp_path, "--out", tmp_path / "out", "--wach"))
 

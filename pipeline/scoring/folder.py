@@ -130,21 +130,22 @@ def score_found(
     unique = {scan.scan_id: scan for scan in found.scans}
     left = [scan for scan_id, scan in unique.items() if not _is_done(journal, scan_id, stamps)]
     steps = dict.fromkeys(STEPS, 0.0)
-    read_now, started = 0, time.monotonic()
-    refreshed = started
+    started = refreshed = time.monotonic()
+    read_now, ended = 0, False
     with progress("Scoring") as report, closing(_rows(request, model, left)) as rows:
-        for row in rows:
-            read_now += 1
+        for read_now, row in enumerate(rows, 1):
             for step, spent in row.seconds.items():
                 steps[step] += spent
             with _clocked(steps):
                 journal.append(replace(row, stamp=stamps[row.scan_id]))
             report(read_now, len(left), f"{read_now / (time.monotonic() - started):.1f} scans/s")
-            if stopped():
+            if ended := stopped():
                 break
             if time.monotonic() - refreshed > refresh_s:
                 write_tables(request, model, journal, found)
                 refreshed = time.monotonic()
+    if read_now < len(left) and not ended:
+        raise RuntimeError(f"{len(left) - read_now} scans got no row")
     seconds = time.monotonic() - started
     with _clocked(steps):
         tables = write_tables(request, model, journal, found)

@@ -47,7 +47,8 @@ def rows_on_cluster(
     """
     if not scans:
         return
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with _cluster(address):
         cpus, gpus, actors = _share(ray.nodes(), workers, math.ceil(len(scans) / CHUNK))
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -62,11 +63,7 @@ def rows_on_cluster(
             fn_constructor_args=(model, tuple(kinds), out, workers, time_limit_s),
         )
         for batch in rows.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
-            for line in batch["row"]:
-                row = row_of(f"{line}\n".encode())
-                if row is None:
-                    raise ValueError("an actor sent what is no row")
-                yield row
+            yield from map(_row, batch["row"])
 
 
 class _Scorer:
@@ -77,8 +74,26 @@ class _Scorer:
         self._workers, self._time_limit_s = workers, time_limit_s
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        rows = rows_here(list(batch["item"]), self._predictor, self._workers, self._time_limit_s)
-        return {"row": [json.dumps(asdict(row)) for row in rows]}
+        lines = []
+        try:
+            for row in rows_here(list(batch["item"]), self._predictor, self._workers, self._time_limit_s):
+                lines.append(json.dumps(asdict(row)))
+        except OSError as error:  # of a full disk, say: Ray would drop the rows and the number
+            lines.append(json.dumps({"errno": error.errno}))
+        return {"row": lines}
+
+
+def _row(line: str) -> Row:
+    """The row that an actor sent.
+
+    Raises:
+        OSError: If it sent one of those.
+    """
+    row = row_of(f"{line}\n".encode())
+    if row is None:
+        number = int(json.loads(line)["errno"] or 0)
+        raise OSError(number, os.strerror(number))
+    return row
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from benchmarks.scoring_flat import run
 
 
 def test_memory_and_open_files_stay_flat(tmp_path: Path) -> None:
-    seen = run(tmp_path, 200, every=20)
-    assert seen.rows == 200
+    seen = run(tmp_path, 100, every=10)
+    assert seen.rows == 100
     assert max(seen.memory[3:]) <= 1.05 * seen.memory[2]
     assert max(seen.files[3:]) <= seen.files[2]

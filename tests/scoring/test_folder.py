@@ -1,7 +1,7 @@
 import os
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.domain import Reason, ScanError, UsageError
+from pipeline.domain import Reason, Scan, ScanError, UsageError
 from pipeline.files import read_json, write_sums
 from pipeline.model.backbone import Classifier
 from pipeline.model.package import Model, load_model
@@ -339,3 +339,15 @@ def test_where_memory_ends_rows_are_the_same_or_say_so(
     assert timeless(tmp_path / "few") == timeless(tmp_path / "whole")
     holds[0] = 0
     assert score(Request(model, scans, tmp_path / "none")).reasons["rejected"]["too_large"] == 11
+
+
+def test_a_row_that_an_engine_loses_is_never_passed_over(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lossy(items: Sequence[Scan], *given: object) -> Iterator[object]:
+        yield from run_here(items[1:], *given)
+
+    monkeypatch.setattr(local, "run_isolated", lossy)
+    with pytest.raises(RuntimeError, match="1 scans got no row"):
+        score(Request(model, scans, tmp_path / "out"))
+    assert not (tmp_path / "out" / "predictions.csv").exists()

@@ -1,8 +1,10 @@
 """The Ray engine: the same rows, on this machine and on a cluster of two nodes of which one dies."""
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from pipeline.domain import UsageError
 from pipeline.scoring import ray as engine
 from pipeline.scoring.folder import Request, score
+from pipeline.scoring.journal import Row
 from tests.scoring.scenes import save_folder, save_nifti, save_tiny_model
 from tests.scoring.test_folder import timeless
 
@@ -71,6 +74,21 @@ def test_an_address_without_a_cluster_is_refused(model: Path, tmp_path: Path, ad
     request = Request(model, tmp_path / "in", tmp_path / "out", engine="ray", ray_address=address)
     with pytest.raises(UsageError, match=rf"--ray-address {address}: no cluster answers there"):
         score(request)
+
+
+def test_a_full_disk_of_an_actor_is_one_here_and_its_rows_are_kept(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows_here(*_: object) -> Iterator[Row]:
+        yield Row("0" * 16, "ok", probabilities={"nodule": 0.5})
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(engine, "rows_here", rows_here)
+    first, last = engine._Scorer(model, (), tmp_path, 1, 9.0)({"item": []})["row"]
+    assert engine._row(first) == Row("0" * 16, "ok", probabilities={"nodule": 0.5})
+    with pytest.raises(OSError, match="No space left") as told:
+        engine._row(last)
+    assert told.value.errno == errno.ENOSPC
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
