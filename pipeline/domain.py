@@ -73,6 +73,12 @@ class Reason(StrEnum):
     DESCRIPTION = "description"
     NOT_PREFERRED = "not_preferred"
     BAD_ARCHIVE = "bad_archive"
+    PACS_UNREACHABLE = "pacs_unreachable"
+    PACS_TIMEOUT = "pacs_timeout"
+    PACS_DENIED = "pacs_denied"
+    PACS_INCOMPLETE = "pacs_incomplete"
+    PACS_MALFORMED = "pacs_malformed"
+    PACS_WRONG_INSTANCE = "pacs_wrong_instance"
     FAULT = "fault"
 
 
