@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from pipeline.domain import Prediction, Scan
 from pipeline.model.package import Model
+from pipeline.scoring.dicom_results import write_dicom
 from pipeline.scoring.maps import write_maps
 
 Writer: TypeAlias = Callable[[Model, Scan, Prediction, Path], tuple[str, ...]]
@@ -16,7 +17,7 @@ def _maps(model: Model, scan: Scan, _: Prediction, folder: Path) -> tuple[str, .
     return write_maps(model, scan, folder)
 
 
-WRITERS: Mapping[str, Writer] = {"saliency": _maps}
+WRITERS: Mapping[str, Writer] = {"saliency": _maps, "dicom": write_dicom}
 """Kind, which is also the folder in OUT -> its writer."""
 
 

@@ -1,0 +1,105 @@
+"""A PACS as the source of scans, and as the place for results: retrieve what a query finds, send what was made."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.domain import Reason, ScanError
+from pipeline.files import read_json, write_json, write_table
+from pipeline.scans.pacs import Pacs, Query, Series
+from pipeline.scoring.dicom_results import FOLDER, PICTURE, REPORT
+
+RETRIEVED = "retrieved.csv"
+"""In OUT: a row for each series that the query found; series go by opaque names, the folders below OUT/scans."""
+SCANS = "scans"
+"""In OUT: where series are put."""
+STORED = "stored.json"
+"""Beside a scan's results: which of them the PACS has confirmed."""
+
+Note = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What a query gave.
+
+    Attributes:
+        folder: Where the scans lie.
+        n_series: Found.
+        refused: Reason -> series that could not be retrieved.
+    """
+
+    folder: Path
+    n_series: int
+    refused: Counter[str]
+
+
+def retrieve_all(pacs: Pacs, query: Query, out: Path, report: Note) -> Retrieved:
+    """Every series that the query finds, below OUT/scans; each that could not be had is a row of retrieved.csv.
+
+    A series that lies there complete is not asked for again.
+
+    Raises:
+        ScanError: If the PACS can't be queried at all, or refuses access.
+    """
+    series = [one for study in pacs.list_studies(query) for one in pacs.list_series(study, query)]
+    rows, refused = [], Counter[str]()
+    for done, one in enumerate(series, 1):
+        status, reason, detail = "ok", "", ""
+        try:
+            pacs.retrieve(one, out / SCANS)
+        except ScanError as error:
+            if error.reason is Reason.PACS_DENIED:
+                raise
+            status, reason, detail = "rejected", error.reason.value, error.detail
+            refused[reason] += 1
+        rows.append(_row(one, status, reason, detail))
+        report(done, len(series))
+    (out / SCANS).mkdir(parents=True, exist_ok=True)
+    columns = ["series", "modality", "n_instances", "status", "reason", "detail"]
+    write_table(out / RETRIEVED, pd.DataFrame(rows, columns=columns).sort_values("series"))
+    return Retrieved(out / SCANS, len(series), refused)
+
+
+def store_all(pacs: Pacs, out: Path, report: Note) -> Counter[str]:
+    """Send every result below OUT/dicom that this PACS has not confirmed yet.
+
+    Returns:
+        "stored", "before", or the reason why not -> scans.
+    """
+    counts = Counter[str]()
+    folders = sorted(path for path in (out / FOLDER).glob("*") if path.is_dir())
+    for done, folder in enumerate(folders, 1):
+        files = [folder / name for name in (REPORT, PICTURE)]
+        proof = {"pacs": _digest(pacs.url.encode()), **{path.name: _digest(path.read_bytes()) for path in files}}
+        if (folder / STORED).is_file() and read_json(folder / STORED) == proof:
+            counts["before"] += 1
+            continue
+        try:
+            pacs.store(files)
+        except ScanError as error:
+            counts[error.reason.value] += 1
+        else:
+            write_json(folder / STORED, proof)
+            counts["stored"] += 1
+        report(done, len(folders))
+    return counts
+
+
+def _row(series: Series, status: str, reason: str, detail: str) -> dict[str, object]:
+    return {
+        "series": series.name,
+        "modality": series.modality,
+        "n_instances": series.n_instances,
+        "status": status,
+        "reason": reason,
+        "detail": detail,
+    }
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
