@@ -1,5 +1,6 @@
 """Copy DICOM images without their patients: `python -m pipeline.deidentify SCANS OUT`."""
 
+import hashlib
 import os
 import secrets
 import sys
@@ -63,11 +64,11 @@ def _run(options: Options) -> int:
 
     check_apart(options.out, {"SCANS": options.scans})
     key = read_key(options.key.expanduser(), {"SCANS": options.scans, "OUT": options.out})
-    rows = []
+    rows, written = [], dict[Path, bytes]()
     files = [path for path, note in files_below(options.scans) if not note]
     with progress("De-identifying") as report:
         for done, path in enumerate(files, 1):
-            rows.append(_archive_row(path) if is_archive(path) else _row(path, key, options))
+            rows.append(_archive_row(path) if is_archive(path) else _row(path, key, options, written))
             report(done, len(files))
     table = pd.DataFrame(rows, columns=["file", "input_sha256", "status", "detail", "modality", *_COUNTS])
     write_table(options.out / REPORT, table.sort_values(["status", "file", "input_sha256"]))
@@ -81,8 +82,12 @@ def _run(options: Options) -> int:
 _COUNTS = ("removed", "emptied", "replaced", "uids", "dates", "words")
 
 
-def _row(path: Path, key: "Key", options: Options) -> dict[str, object]:
-    """Write the copy of one file; what becomes of it. The input goes by its hash: its name may be a patient's."""
+def _row(path: Path, key: "Key", options: Options, written: dict[Path, bytes]) -> dict[str, object]:
+    """Write the copy of one file; what becomes of it. The input goes by its hash: its name may be a patient's.
+
+    Args:
+        written: Copies of this run -> SHA-256; two files may bear one SOPInstanceUID and differ.
+    """
     from pipeline.scans.deidentify import deidentified
 
     row: dict[str, object] = {"input_sha256": sha256_of(path)}
@@ -93,6 +98,9 @@ def _row(path: Path, key: "Key", options: Options) -> dict[str, object]:
     row |= {"modality": cleaned.modality, "detail": cleaned.burned_in, **cleaned.counts}
     if cleaned.burned_in and not options.allow_burned_in:
         return row | {"status": "held_back"}
+    digest = hashlib.sha256(cleaned.encoded).digest()
+    if written.setdefault(cleaned.name, digest) != digest:
+        return row | {"status": "rejected", "detail": "another file with the same SOPInstanceUID differs from this one"}
     write_bytes(options.out / cleaned.name, cleaned.encoded)
     return row | {"status": "ok", "file": cleaned.name.as_posix()}
 

@@ -3,17 +3,18 @@
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stderr, stdout
-from pipeline.domain import UsageError
+from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, progress, stderr, stdout
+from pipeline.domain import ScanError, UsageError
 
 if TYPE_CHECKING:
+    from pipeline.scans.pacs import Pacs
     from pipeline.scoring.folder import Request
     from pipeline.scoring.summary import Summary
 
@@ -32,7 +33,8 @@ class Options:
     """The model folder that training wrote (RUN/model)."""
     scans: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCANS")]
     """A folder of DICOM series, NIfTI files or radiographs, searched to its full depth, .zip archives
-    included; or a file. Never altered."""
+    included; or a file. Never altered. Or a PACS, dicomweb://host:port/path (http) or dicomwebs:// (https), with
+    --query: its series are retrieved to OUT/scans first (docs/pacs.md)."""
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")]
     """Folder to write the tables, summary.json and journal.jsonl to; not inside SCANS."""
     workers: int = 2
@@ -41,10 +43,18 @@ class Options:
     """Add patient_id, accession_number, study_uid and series_uid to the table."""
     saliency: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write a Grad-CAM map for each scan and finding to OUT/saliency, as NIfTI in the scan's own space (slower)."""
+    dicom_sr: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write a DICOM structured report and a Secondary Capture of the key slice for each DICOM scan to OUT/dicom."""
+    query: str = ""
+    """With a PACS: which series, for example "Modality=CT&StudyDate=20260101-20260131"."""
+    store: tyro.conf.FlagCreatePairsOff[bool] = False
+    """With a PACS: send the DICOM results there (as --dicom-sr, then STOW)."""
     engine: Literal["local", "ray"] = "local"
     """local: on this machine; ray: on a Ray cluster whose machines all see the folders (docs/scoring.md)."""
     ray_address: str = ""
     """With --engine ray: the cluster, for example 10.0.0.1:6379 or auto; without it Ray is started here."""
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    """What runs the network: onnx and openvino on the CPU, compared with torch on the first scans (docs/export.md)."""
     watch: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on when all is scored, and take the scans that come, until Ctrl-C or SIGTERM."""
     settle_seconds: float = 10.0
@@ -62,18 +72,78 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    from pipeline.scoring.folder import Request, score  # torch is loaded here, not in the processes that read scans
+    from pipeline.scans.pacs_query import is_address
 
-    kinds = ("saliency",) if options.saliency else ()
-    if options.ray_address and options.engine != "ray":
-        raise UsageError("--ray-address is for --engine ray")
-    request = Request(
-        options.model, Path(options.scans), options.out, options.workers, options.include_ids, kinds,
-        engine=options.engine, ray_address=options.ray_address,
-    )  # fmt: skip
+    if is_address(options.scans):
+        return _by_pacs(options)
+    if options.query or options.store:
+        raise UsageError("--query and --store need a PACS: give dicomweb://host:port/path in place of SCANS")
+    return _scored(options)
+
+
+def _by_pacs(options: Options) -> int:
+    """Retrieve what the query finds, score it, and send the results back if that is asked for.
+
+    Raises:
+        UsageError: If the options don't go together, or the PACS can't be asked at all.
+    """
+    from pipeline.scans.pacs import Pacs, Query
+    from pipeline.scoring.folder import checked_model
+    from pipeline.scoring.pacs_batch import RETRIEVED, SCANS, retrieve_all
+
+    if options.watch:
+        raise UsageError("--watch needs a folder; a site that pushes scans sends them to python -m pipeline.receive")
+    query, here = Query.parsed(options.query), replace(options, scans=str(options.out / SCANS))
+    with Pacs.at(options.scans) as pacs:
+        checked_model(_request(here))  # before hours of retrieving
+        if pacs.is_open:
+            stderr.print("note: the connection is plain http; whoever is on the way can read it", markup=False)
+        try:
+            with progress("Retrieving series") as report:
+                found = retrieve_all(pacs, query, options.out, report)
+        except ScanError as error:
+            raise UsageError(f"{error}. Nothing was scored.") from None
+        lost = ", ".join(f"{reason} {count}" for reason, count in found.refused.most_common())
+        stdout.print(f"{found.n_series} series found; not retrieved: {lost or 'none'}", markup=False)
+        stdout.print(f"written: {options.out / RETRIEVED}", markup=False)
+        code = _scored(here)
+        unsent = _sent(pacs, options) if options.store else 0
+    return WITH_REJECTIONS if found.refused or unsent else code
+
+
+def _scored(options: Options) -> int:
+    from pipeline.scoring.folder import score  # torch is loaded here, not in the processes that read scans
+
+    request = _request(options)
     summary = _watched(request, options) if options.watch else score(request)
     _tell(summary, options)
     return DONE if summary.complete else WITH_REJECTIONS
+
+
+def _request(options: Options) -> "Request":
+    from pipeline.scoring.folder import Request
+
+    if options.ray_address and options.engine != "ray":
+        raise UsageError("--ray-address is for --engine ray")
+    wanted = {"saliency": options.saliency, "dicom": options.dicom_sr or options.store}
+    kinds = tuple(kind for kind, asked_for in wanted.items() if asked_for)
+    return Request(
+        options.model, Path(options.scans), options.out, options.workers, options.include_ids, kinds,
+        engine=options.engine, ray_address=options.ray_address, backend=options.backend,
+    )  # fmt: skip
+
+
+def _sent(pacs: "Pacs", options: Options) -> int:
+    """Results that the PACS has not taken."""
+    from pipeline.scoring.pacs_batch import store_all
+
+    with progress("Storing results") as report:
+        counts = store_all(pacs, options.out, report)
+    stdout.print(f"results in the PACS: of {counts['stored']} scans now, of {counts['before']} before", markup=False)
+    lost = {reason: count for reason, count in counts.items() if reason not in ("stored", "before")}
+    for reason, count in lost.items():
+        stdout.print(f"  not taken: {count}, {reason}; run the same command again", markup=False)
+    return sum(lost.values())
 
 
 def _watched(request: "Request", options: Options) -> "Summary":

@@ -1,6 +1,6 @@
 """The slice that a model looked at most, with its heat map and what the model says, as a DICOM Secondary Capture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -34,6 +34,9 @@ SIDE = 640
 """Pixels of the picture's longer side."""
 OPACITY = 0.5
 """Of the hottest voxels."""
+HOT = 0.95
+WIDE = 0.25
+"""A map of which so large a share is hot points to no place, and says so."""
 LISTED = 4
 """Findings that are written into the picture; the report holds all."""
 INK, WARNING = (200, 220, 235), (255, 196, 64)
@@ -45,10 +48,26 @@ def slice_axis(volume: Volume) -> int:
 
 
 def key_slice(heat: NDArray[np.float32], axis: int) -> int:
-    """The slice with the hottest voxel; the middle one where the map is dark."""
+    """The hot slice that lies most in the middle of the hot voxels; the middle slice where the map is dark.
+
+    Hot is what comes within HOT of the peak: maps are coarse, and their peak is a plateau that may span many slices.
+    """
+    others = tuple(other for other in range(3) if other != axis)
+    counts = (heat >= HOT * heat.max()).sum(axis=others)
     if not heat.max() > 0:
-        return int(heat.shape[axis]) // 2
-    return int(np.unravel_index(int(heat.argmax()), heat.shape)[axis])
+        return len(counts) // 2
+    slices = np.flatnonzero(counts)
+    middle = np.average(slices, weights=counts[slices])
+    return int(slices[np.argmin(np.abs(slices - middle))])
+
+
+def place_of(heat: NDArray[np.float32], axis: int, index: int) -> list[str]:
+    """What is written of a heat map: which slice it is, and whether the map points to a place at all."""
+    if not heat.max() > 0:
+        return [f"slice {index + 1} of {heat.shape[axis]}", "The heat map is dark everywhere"]
+    share = float((heat >= 0.5 * heat.max()).mean())
+    wide = [f"The heat map points to no place: {share:.0%} of the scan is hot"] if share > WIDE else []
+    return [f"slice {index + 1} of {heat.shape[axis]}", *wide]
 
 
 def overlay_picture(
@@ -120,14 +139,16 @@ def secondary_capture(
         return capture
 
 
-def captions(prediction: Prediction, points: dict[str, OperatingPoint], finding: str, place: str) -> list[str]:
+def captions(
+    prediction: Prediction, points: Mapping[str, OperatingPoint], finding: str, place: Sequence[str]
+) -> list[str]:
     """What is written below the picture: the findings, whose heat map it is, and the model.
 
     Args:
         prediction: Of the scan.
         points: Finding -> operating point.
         finding: That of the heat map.
-        place: Which slice it is, in words.
+        place: Which slice it is, and further lines on the map (`place_of`).
     """
     lines = []
     for name in ranked(prediction)[:LISTED]:
@@ -140,7 +161,7 @@ def captions(prediction: Prediction, points: dict[str, OperatingPoint], finding:
         lines.append(f"and {more} more findings in the report")
     if prediction.in_distribution is False:
         lines.append("This scan is unlike those that the model has learned from")
-    return [*lines, f"Heat map (Grad-CAM) for {finding}, {place}", f"Model {prediction.model}"]
+    return [*lines, f"Heat map (Grad-CAM) for {finding}, {place[0]}", *place[1:], f"Model {prediction.model}"]
 
 
 def picture_size(volume: Volume) -> tuple[int, int]:

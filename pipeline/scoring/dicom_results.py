@@ -21,7 +21,14 @@ def write_dicom(model: Model, scan: Scan, prediction: Prediction, folder: Path) 
     headers no valid object can be made from gives `no_dicom_result`. The same scan, model and version of this software
     give objects of the same UIDs, so that a PACS keeps one of each.
     """
-    from pipeline.results.dicom_overlay import captions, key_slice, overlay_picture, secondary_capture, slice_axis
+    from pipeline.results.dicom_overlay import (
+        captions,
+        key_slice,
+        overlay_picture,
+        place_of,
+        secondary_capture,
+        slice_axis,
+    )
     from pipeline.results.dicom_source import Author, encoded, ranked, read_source
     from pipeline.results.dicom_sr import structured_report
 
@@ -36,9 +43,8 @@ def write_dicom(model: Model, scan: Scan, prediction: Prediction, folder: Path) 
         finding = ranked(prediction)[0]
         heat, axis = saliency(model, volume, finding), slice_axis(volume)
         index = key_slice(heat, axis)
-        place = f"slice {index + 1} of {heat.shape[axis]}" if heat.max() > 0 else "which is dark everywhere"
         window = model.preprocess.window if model.preprocess.intensity == "window" else None
-        lines = captions(prediction, points, finding, place)
+        lines = captions(prediction, points, finding, place_of(heat, axis, index))
         picture = overlay_picture(volume, heat, window, index, lines)
         capture = encoded(secondary_capture(source, picture, volume, index, author))
     except ScanError:

@@ -78,7 +78,7 @@ def network() -> Iterator[Network]:
     absent = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
     if absent or not list(PLUGINS.glob("libOrthancDicomWeb*")):
         missing(f"no PACS to test with (apt-get install {' '.join(absent)} orthanc-dicomweb)")
-    hold = "ip link set lo up && echo ready && exec sleep 600"
+    hold = "ip link set lo up && echo ready && exec sleep 3600"
     for kind in PRIVATE:
         holder = subprocess.Popen(["unshare", *kind, "sh", "-c", hold], stdout=subprocess.PIPE, text=True)
         if holder.stdout and holder.stdout.readline().strip() == "ready":

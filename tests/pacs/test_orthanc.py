@@ -1,6 +1,8 @@
 """The whole way with a real PACS: query, retrieve, score, store the results, find them again."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import highdicom as hd
@@ -9,6 +11,7 @@ import pydicom
 import pytest
 
 from data.phantoms import make_demo
+from pipeline.scans.find import survey
 from tests.pacs.conftest import URL, Orthanc
 from tests.scoring.scenes import save_tiny_model
 
@@ -37,6 +40,17 @@ for modality in ("SR", "OT"):
         client.retrieve_instance(*uids).save_as(f"{sys.argv[2]}/{modality}-{len(found)}.dcm")
         found.append((modality, *uids))
 print(json.dumps(found))
+"""
+PUSH = """
+import os, requests
+session = requests.Session()
+session.auth = ("viewer", os.environ["SCANLINE_PACS_PASSWORD"])
+series = session.get("http://127.0.0.1:8042/series", timeout=10).json()
+modalities = {one: session.get(f"http://127.0.0.1:8042/series/{one}", timeout=10).json() for one in series}
+wanted = [one for one, told in modalities.items() if told["MainDicomTags"]["Modality"] == "CT"]
+answer = session.post("http://127.0.0.1:8042/modalities/scanline/store", json=wanted, timeout=60)
+assert answer.status_code == 200 and answer.json()["FailedInstancesCount"] == 0, answer.text
+print(sum(len(modalities[one]["Instances"]) for one in wanted))
 """
 
 
@@ -86,3 +100,20 @@ def test_a_wrong_password_is_told_and_not_shown(orthanc: Orthanc, tmp_path: Path
     assert done.returncode == 2
     assert "pacs_denied" in done.stderr
     assert "wr0ng" not in done.stderr + done.stdout
+
+
+def test_what_the_pacs_pushes_is_received(orthanc: Orthanc, filled: int, tmp_path: Path) -> None:
+    command = ["-m", "pipeline.receive", "--aet", "SCANLINE", "--port", "11112", "--out", str(tmp_path / "in")]
+    inside = orthanc.network.inside([sys.executable, "-u", *command])
+    receiver = subprocess.Popen(inside, stdout=subprocess.PIPE, text=True)
+    assert receiver.stdout is not None
+    assert receiver.stdout.readline().startswith("listening: SCANLINE on 127.0.0.1 port 11112")
+    pushed = orthanc.python("-c", PUSH)
+    receiver.terminate()
+    said = receiver.communicate(timeout=60)[0]
+    assert pushed.returncode == 0, pushed.stderr
+    assert f"{int(pushed.stdout)} files received" in said
+    assert receiver.returncode == 0
+    found = survey(tmp_path / "in")
+    assert len(found.scans) > 0
+    assert sum(len(scan.paths) for scan in found.scans) == int(pushed.stdout)

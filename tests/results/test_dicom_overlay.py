@@ -12,6 +12,7 @@ from pipeline.results.dicom_overlay import (
     key_slice,
     overlay_picture,
     picture_size,
+    place_of,
     secondary_capture,
     slice_axis,
 )
@@ -96,6 +97,24 @@ def test_a_dark_map_shows_the_middle_slice_in_gray() -> None:
     assert (anatomy.max(-1) == anatomy.min(-1)).all()
 
 
+def test_the_key_slice_is_the_middle_of_a_plateau() -> None:
+    heat = np.zeros((6, 6, 20), np.float32)
+    heat[1, 1, 4:13] = 1
+    heat[4, 4, 17] = 0.9
+    assert key_slice(heat, 2) == 8
+    heat[1, 1, 8] = 0
+    assert key_slice(heat, 2) in (7, 9), "always a hot one"
+
+
+def test_a_map_that_points_nowhere_says_so() -> None:
+    heat = np.zeros((4, 4, 10), np.float32)
+    assert place_of(heat, 2, 5) == ["slice 6 of 10", "The heat map is dark everywhere"]
+    heat[0, 0, 3] = 1
+    assert place_of(heat, 2, 3) == ["slice 4 of 10"]
+    heat[:, :, :5] = 1
+    assert place_of(heat, 2, 3)[1:] == ["The heat map points to no place: 50% of the scan is hot"]
+
+
 def test_the_warning_is_burned_in_and_no_text_covers_the_anatomy() -> None:
     volume = Volume(np.zeros((8, 8, 2), np.float32), np.eye(4), "a.u.", "RAS")
     picture = overlay_picture(volume, np.zeros(volume.shape, np.float32), (0, 1), 0, ["x" * 500])
@@ -109,12 +128,13 @@ def test_captions_put_positive_findings_first_and_count_the_others() -> None:
         probabilities={"a": 0.9, "b": 0.1, "c": 0.5, "d": 0.4, "nodule": 0.45, "f": 0.2}, in_distribution=False
     )
     assert ranked(many)[:2] == ["nodule", "a"]
-    lines = captions(many, POINTS, "nodule", "slice 3 of 9")
+    lines = captions(many, POINTS, "nodule", ["slice 3 of 9", "more on it"])
     assert lines[0] == "nodule: probability 0.450, positive at the threshold 0.410"
     assert lines[4:] == [
         "and 2 more findings in the report",
         "This scan is unlike those that the model has learned from",
         "Heat map (Grad-CAM) for nodule, slice 3 of 9",
+        "more on it",
         "Model demo-0123456789ab",
     ]
 

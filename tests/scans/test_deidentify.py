@@ -191,6 +191,19 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     assert sorted(detail.split(":")[0] for detail in table["detail"]) == ["bad_archive", "non_image", "not_dicom"]
 
 
+def test_copies_agree_and_what_only_claims_to_be_one_is_refused(tmp_path: Path) -> None:
+    ds = instances(1)[0]
+    for name in ("a", "b"):
+        write(ds, tmp_path / "in" / f"{name}.dcm")
+    ds.PixelData = bytes(len(ds.PixelData))
+    write(ds, tmp_path / "in" / "c.dcm")
+    assert run(tmp_path / "in", tmp_path / "out", "--key", tmp_path / "key") == WITH_REJECTIONS
+    table = pd.read_csv(tmp_path / "out" / "deidentified.csv")
+    assert table["status"].tolist() == ["ok", "ok", "rejected"]
+    assert table["detail"].tolist()[2] == "another file with the same SOPInstanceUID differs from this one"
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 1
+
+
 def test_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(instances(1)[0], tmp_path / "in" / "a.dcm")
     assert run(tmp_path / "in", tmp_path / "out", "--key", tmp_path / "new" / "key") == DONE

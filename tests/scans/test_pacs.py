@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -37,9 +38,10 @@ CT = Query.parsed("Modality=CT&StudyDate=20260101-20260131")
 PARTS = f"multipart/related; boundary={BOUNDARY.decode()}"
 WANTED = Series(STUDY, SERIES, "CT", n_instances=6)
 QUICK = Limits(
-    attempts=3, connect_s=1, silence_s=0.3, request_s=20, slow_s=0.2, wait_s=1, pause_s=0.01,
+    attempts=3, connect_s=10, silence_s=15, request_s=60, slow_s=15, wait_s=1, pause_s=0.01,
     part_bytes=2**20, answer_bytes=2**22,
 )  # fmt: skip
+IMPATIENT = replace(QUICK, silence_s=0.3, slow_s=0.2)
 
 
 @pytest.fixture
@@ -156,7 +158,7 @@ def test_j4_silence(server: Server, tmp_path: Path) -> None:
         return handler.is_retrieval
 
     server.faults = [silent]
-    refused(server, tmp_path, Reason.PACS_TIMEOUT, "does not answer in time")
+    refused(server, tmp_path, Reason.PACS_TIMEOUT, "does not answer in time", IMPATIENT)
 
 
 def test_j5_one_byte_after_the_other(server: Server, tmp_path: Path) -> None:
@@ -170,7 +172,7 @@ def test_j5_one_byte_after_the_other(server: Server, tmp_path: Path) -> None:
         return handler.is_retrieval
 
     server.faults = [drip]
-    refused(server, tmp_path, Reason.PACS_TIMEOUT, r"\d+ bytes came in 0 s; the PACS is too slow")
+    refused(server, tmp_path, Reason.PACS_TIMEOUT, r"\d+ bytes came in 0 s; the PACS is too slow", IMPATIENT)
 
 
 @pytest.mark.parametrize("status", [429, 503])
