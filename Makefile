@@ -36,13 +36,14 @@ demo: $(VENV)/.installed
 	$(python) -m data.phantoms --out $(DEMO_DIR) --seed $(SEED)
 	$(python) -m pipeline.prepare $(DEMO_DIR)/scans --labels $(DEMO_DIR)/labels.csv --label nodule --out $(RUNS)/cohort --cohort.seed $(SEED) $(some_refused)
 	$(python) -m pipeline.train configs/demo.yaml --cohort.folder $(RUNS)/cohort --out $(RUNS)/run --train.seed $(SEED)
+	$(python) -m pipeline.explain $(RUNS)/run/model --check $(DEMO_DIR)/scans --masks $(DEMO_DIR)/masks
 	$(python) -m pipeline.evaluate $(RUNS)/run
 	$(python) -m pipeline.score $(RUNS)/run/model $(DEMO_DIR)/scans --out $(RUNS)/scores $(some_refused)
 	@$(python) -m data.summary $(RUNS) $(DEMO_DIR)/scans
 
 viewer: $(VENV)/.installed
 	@[ -d $(RUNS)/run/model ] || { echo 'No model in $(RUNS)/run/model yet: run `make demo` first.' >&2; exit 2; }
-	$(python) -m app --model $(RUNS)/run/model --scans $(DEMO_DIR)/scans --port $(PORT)
+	$(python) -m app --model $(RUNS)/run/model --scans $(DEMO_DIR)/scans --scores $(RUNS)/scores --run $(RUNS)/run --port $(PORT)
 
 test: $(VENV)/.installed-dev
 	$(python) -m ruff check .
