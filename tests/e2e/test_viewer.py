@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from pipeline.scans.find import find_scans, read_identity
 from tests.app.running import Viewer, start_viewer, stop_viewer
+from tests.e2e.opening import SECONDS, settled
 
 pytestmark = [
     pytest.mark.e2e,
@@ -19,15 +20,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Session-scoped fixtures defined as instance methods"),
 ]
 
-SECONDS = 60_000
-"""Patience in milliseconds, for a busy machine."""
 WIDE = "() => document.documentElement.scrollWidth > window.innerWidth"
-
-
-def settled(page: Page) -> None:
-    """Wait until the script has run to its end."""
-    page.wait_for_timeout(200)  # the click travels to the server before the state changes
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=SECONDS)
 
 
 def turn_to(page: Page, name: str) -> None:
