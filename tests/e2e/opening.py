@@ -1,8 +1,10 @@
 """The way of a reader in a real browser: from the worklist to a scan, and what the page then asks of whom."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import Locator, Page, Request, expect
 
 SECONDS = 60_000
@@ -43,7 +45,8 @@ def open_scan(page: Page, search: str) -> Locator:
     table.wait_for()
     canvas, end = page.locator('.slices[data-state="ready"]'), time.monotonic() + SECONDS / 1000
     while table.is_visible() and time.monotonic() < end:  # a click is lost while the grid draws itself anew
-        table.click(position={"x": 120, "y": 53})
+        with suppress(BrowserError):  # the table went away: the click before it was enough
+            table.click(position={"x": 120, "y": 53}, timeout=5000)
         page.wait_for_timeout(1500)
     expect(canvas).to_be_visible(timeout=SECONDS)
     settled(page)
