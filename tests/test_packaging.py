@@ -45,6 +45,7 @@ DEMO_STEPS = [
     "data.phantoms",
     "pipeline.prepare",
     "pipeline.train",
+    "pipeline.explain",
     "pipeline.evaluate",
     "pipeline.score",
     "data.summary",

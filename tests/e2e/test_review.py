@@ -51,7 +51,7 @@ def test_from_the_worklist_through_40_slices_to_the_map(page: Page, viewer, outp
     pane(page, "axial").press("n")
     half = pixels(page, "axial")
     page.get_by_label("Opacity").fill("0")
-    assert abs(pixels(page, "axial") - half).mean() > 1
+    assert abs(pixels(page, "axial") - half).max() > 20  # the map is small: most pixels stay as they are
     page.get_by_label("Opacity").fill("0.5")
     page.screenshot(path=output_path / "review.png")
 

@@ -54,9 +54,15 @@ def data_of(viewer: Viewer, name: str) -> Path:
     return next(viewer.data.rglob(name))
 
 
+def audited(viewer) -> list[dict[str, str]]:
+    """The audit log so far; other tests use the same viewer."""
+    return [json.loads(line) for file in viewer.data.rglob("audit.jsonl") for line in file.read_text().splitlines()]
+
+
 def test_main_path(page: Page, viewer, output_path):
     requests: list[str] = []
     faults: list[str] = []
+    before = len(audited(viewer))
     page.on("request", lambda request: requests.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.set_default_timeout(SECONDS)
@@ -111,7 +117,7 @@ def test_main_path(page: Page, viewer, output_path):
         stored = connection.execute("SELECT reader, scan_id, opinion, note FROM opinions").fetchall()
     connection.close()
     assert stored == [("Ann Reader", scan.scan_id, "disagree", "un vaso")]
-    events = [json.loads(line) for line in data_of(viewer, "audit.jsonl").read_text().splitlines()]
+    events = audited(viewer)[before:]
     assert [event["event"] for event in events] == ["open", "export", "export", "export"]
     assert {(event["reader"], event["scan"]) for event in events} == {("Ann Reader", scan.scan_id)}
 
