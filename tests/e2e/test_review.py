@@ -45,12 +45,16 @@ def test_from_the_worklist_through_40_slices_to_the_map(page: Page, viewer, outp
     bone = pixels(page, "axial")
     assert abs(bone - plain).mean() > 1
 
-    page.get_by_text("Show where the model looked").click()
+    with page.expect_response("**/api/volume/*", timeout=SECONDS) as map_sent:
+        page.get_by_text("Show where the model looked").click()
+    map_sent.value.finished()
     expect(page.get_by_label("Opacity")).to_be_visible(timeout=SECONDS)
     settled(page)
     pane(page, "axial").press("n")
+    page.wait_for_timeout(500)  # for the map to be drawn
     half = pixels(page, "axial")
     page.get_by_label("Opacity").fill("0")
+    page.wait_for_timeout(500)
     assert abs(pixels(page, "axial") - half).max() > 20  # the map is small: most pixels stay as they are
     page.get_by_label("Opacity").fill("0.5")
     page.screenshot(path=output_path / "review.png")
