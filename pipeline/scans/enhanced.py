@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass
 
+import numpy as np
 from pydicom.dataset import Dataset
 
 from pipeline.domain import Reason, ScanError
@@ -10,6 +11,10 @@ from pipeline.scans.diffusion import direction_name
 from pipeline.scans.headers import Header, number_in, numbers_in, text_in
 from pipeline.scans.instances import Plane, short
 from pipeline.scans.pixels import real_world_map
+from pipeline.scans.values import numbers_of
+
+PET_UNITS = ("BQML", "SUVBW")
+"""Units of real-world value maps that tell what a PET's numbers are."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,25 @@ def _frame(own: Dataset, shared: Dataset, index: int, header: Header) -> Frame:
         ),
         frame=index,
     )
-    words = text_in(change, "RescaleSlope"), text_in(change, "RescaleIntercept"), text_in(change, "RescaleType").upper()
-    if not any(words[:2]):
-        words = real_world_map(own.get("RealWorldValueMappingSequence") or shared.get("RealWorldValueMappingSequence"))
-    return Frame(
-        plane,
-        words[:2],
-        words[2],
-        number_in(measures, "SliceThickness") or 0.0,
-    )
+    maps = own.get("RealWorldValueMappingSequence") or shared.get("RealWorldValueMappingSequence")
+    slope, intercept, unit = _rescale_words(change, real_world_map(maps))
+    return Frame(plane, (slope, intercept), unit, number_in(measures, "SliceThickness") or 0.0)
+
+
+def _rescale_words(change: Dataset, world: tuple[str, str, str]) -> tuple[str, str, str]:
+    """Slope and intercept as written, and the unit: the transformation's, or the map's where there is none.
+
+    Enhanced PET names its unit in the map alone: RescaleType is US, unspecified (PS3.3 C.7.6.16.2.9). That unit holds
+    for rescaled values too if the map does the same to stored values as the transformation.
+    """
+    slope, intercept = text_in(change, "RescaleSlope"), text_in(change, "RescaleIntercept")
+    if not slope and not intercept:
+        return world
+    unit = text_in(change, "RescaleType").upper()
+    same = (number_in(change, "RescaleSlope") or 1, number_in(change, "RescaleIntercept") or 0)
+    mapped = numbers_of(world[0]) + numbers_of(world[1] or "0")
+    agrees = len(mapped) == 2 and np.allclose(mapped, same, rtol=1e-6, atol=0)
+    return slope, intercept, world[2] if unit in ("", "US") and world[2] in PET_UNITS and agrees else unit
 
 
 def _index(content: Dataset) -> int | None:

@@ -11,7 +11,7 @@ from pipeline.scans.headers import Header, number_in, read_header, text_in
 
 KEYWORDS = (
     *("PatientWeight", "SUVType", "CorrectedImage", "DecayCorrection", "DecayCorrectionDateTime", "SeriesTime"),
-    "RadiopharmaceuticalInformationSequence",
+    *("RadiopharmaceuticalInformationSequence", "AttenuationCorrected", "DecayCorrected"),
 )
 """What is read of a PET header besides `keywords.KEYWORDS`."""
 
@@ -24,14 +24,15 @@ def suv_factor(units: str, headers: Sequence[Header]) -> float | None:
 
     * Units GML: they are SUVbw already, unless SUVType names another kind (PS3.3 C.8.9.1); so is SUVBW, the unit of a
       real-world value map.
-    * Units BQML, corrected for attenuation and decay: body weight / dose at the moment to which decay was corrected.
-      That is the administration (DecayCorrection ADMIN), DecayCorrectionDateTime, or the start of the series (START).
-      Series that were made after the scan carry another time than the scan's; nothing is computed for them.
+    * Units BQML, corrected for attenuation and decay (PS3.3 C.8.9.1, for enhanced files C.8.22.5), one injection: body
+      weight / dose at the moment to which decay was corrected. That is the administration (DecayCorrection ADMIN),
+      DecayCorrectionDateTime, or the start of the series (START). Series that were made after the scan carry another
+      time than the scan's; nothing is computed for them.
 
     Source: SUVbw formula of the QIBA FDG-PET profile, "happy path only".
 
     Args:
-        units: Units (0054,1001), in capitals.
+        units: Units (0054,1001), or the unit of the real-world values, in capitals.
         headers: The headers of the series' slices.
     """
     if units == "SUVBW":
@@ -39,16 +40,21 @@ def suv_factor(units: str, headers: Sequence[Header]) -> float | None:
     pet = read_header(headers[0].path, KEYWORDS)
     if units == "GML":
         return 1.0 if pet.text("SUVType").upper() in ("", "BW") else None
-    corrections = pet.text("CorrectedImage").upper().split("\\")
-    if units != "BQML" or not {"ATTN", "DECY"} <= set(corrections):
+    injections = pet.items("RadiopharmaceuticalInformationSequence")
+    if units != "BQML" or not _is_corrected(pet) or len(injections) != 1:
         return None
-    items = pet.items("RadiopharmaceuticalInformationSequence") or [Dataset()]
-    weight_kg, dose_bq = pet.number("PatientWeight"), number_in(items[0], "RadionuclideTotalDose")
-    half_life_s = number_in(items[0], "RadionuclideHalfLife")
-    waited = _decayed_for(pet, items[0], headers)
+    weight_kg, dose_bq = pet.number("PatientWeight"), number_in(injections[0], "RadionuclideTotalDose")
+    half_life_s = number_in(injections[0], "RadionuclideHalfLife")
+    waited = _decayed_for(pet, injections[0], headers)
     if not weight_kg or not dose_bq or not half_life_s or waited is None or min(weight_kg, dose_bq, half_life_s) < 0:
         return None
     return 1000 * weight_kg / (dose_bq * math.exp2(-waited.total_seconds() / half_life_s))
+
+
+def _is_corrected(pet: Header) -> bool:
+    """Whether attenuation and decay were corrected, as a classic or as an enhanced file says it."""
+    said = (pet.text("AttenuationCorrected").upper(), pet.text("DecayCorrected").upper())
+    return said == ("YES", "YES") or {"ATTN", "DECY"} <= set(pet.text("CorrectedImage").upper().split("\\"))
 
 
 def _decayed_for(pet: Header, dose: Dataset, headers: Sequence[Header]) -> timedelta | None:

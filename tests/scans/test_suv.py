@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import EnhancedPETImageStorage
 
 from pipeline.scans.find import read_volume
 from tests.scans.phantoms import pixels, series
+from tests.scans.test_enhanced import enhanced
 
 # 70 kg and 350 MBq one half-life (an hour, to be easy to reckon) before the scan: 175 MBq are left, so that 1 Bq/ml
 # is 70 000 g / 175e6 Bq = 4e-4 g/ml
@@ -84,6 +86,7 @@ def test_suv_by_body_weight(tmp_path, change, factor):
         lambda ds: setattr(ds, "DecayCorrection", "NONE"),
         lambda ds: setattr(ds, "CorrectedImage", ["DECY"]),
         lambda ds: delattr(ds, "RadiopharmaceuticalInformationSequence"),
+        lambda ds: ds.RadiopharmaceuticalInformationSequence.append(dose_of(ds)),
         lambda ds: delattr(dose_of(ds), "RadionuclideHalfLife"),
         lambda ds: delattr(dose_of(ds), "RadiopharmaceuticalStartTime"),
         lambda ds: setattr(ds, "SeriesTime", "170000"),
@@ -93,8 +96,8 @@ def test_suv_by_body_weight(tmp_path, change, factor):
     ],
     ids=[
         *("counts", "lean body mass", "no weight", "weight 0", "no decay correction", "no attenuation correction"),
-        *("no dose", "no half-life", "no injection time", "made later", "no acquisition time", "injected days before"),
-        "another time zone",
+        *("no dose", "two injections", "no half-life", "no injection time", "made later", "no acquisition time"),
+        *("injected days before", "another time zone"),
     ],
 )
 def test_without_all_that_is_needed_values_stay_as_they_are(tmp_path, change):
@@ -103,10 +106,10 @@ def test_without_all_that_is_needed_values_stay_as_they_are(tmp_path, change):
     np.testing.assert_array_equal(volume.voxels[::-1, ::-1].transpose(2, 1, 0), pixels())
 
 
-def real_world(ds, slope, unit):
+def real_world(ds, slope, unit, intercept=-1000.0):
     code, world = Dataset(), Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = unit, "UCUM", "a unit"
-    world.RealWorldValueSlope, world.RealWorldValueIntercept = slope, -1000.0
+    world.RealWorldValueSlope, world.RealWorldValueIntercept = slope, intercept
     world.MeasurementUnitsCodeSequence = Sequence([code])
     return world
 
@@ -128,3 +131,56 @@ def test_a_real_world_value_map_counts_only_without_rescale(tmp_path):
     assert (mapped.voxels.min(), mapped.unit, mapped.warnings) == (100 * 2 - 1000, "HU", ())
     several = read_volume(series(tmp_path / "c", two_maps))
     assert (several.voxels.min(), several.warnings) == (100, ("no_rescale",))
+
+
+def enhanced_pet(path, change=lambda ds: None, slope=2.0, unit="Bq/ml", mapped=2.0):
+    """A PET in one file: its unit stands in the real-world value map, corrections and dose in modules of their own."""
+
+    def frame(group, k):
+        group.PETFrameTypeSequence = Sequence([Dataset()])
+        group.PETFrameTypeSequence[0].FrameType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+        transformation = group.PixelValueTransformationSequence[0]
+        transformation.RescaleSlope, transformation.RescaleIntercept, transformation.RescaleType = slope, 0, "US"
+        group.RealWorldValueMappingSequence = Sequence([real_world(None, mapped, unit, 0.0)])
+
+    def pet(ds):
+        ds.Modality, ds.SOPClassUID = "PT", EnhancedPETImageStorage
+        ds.file_meta.MediaStorageSOPClassUID = EnhancedPETImageStorage
+        ds.PatientWeight, ds.AttenuationCorrected, ds.DecayCorrected = "70", "YES", "YES"
+        ds.DecayCorrectionDateTime = "20200102100000"
+        dose = Dataset()
+        dose.RadiopharmaceuticalStartDateTime, dose.RadionuclideTotalDose, dose.RadionuclideHalfLife = (
+            "20200102090000.00",
+            350e6,
+            3600,
+        )
+        ds.RadiopharmaceuticalInformationSequence = Sequence([dose])
+        change(ds)
+
+    return read_volume(enhanced(path / "pet.dcm", pet, frame))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("Bq/ml", FACTOR), ("{SUVbw}g/ml", 1)])
+def test_an_enhanced_pet_in_one_file_gives_suv(tmp_path, unit, factor):
+    volume = enhanced_pet(tmp_path, unit=unit)
+    assert (volume.unit, volume.warnings) == ("SUVbw", ())
+    np.testing.assert_allclose(volume.voxels[::-1, ::-1].transpose(2, 1, 0), pixels() * 2 * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"change": lambda ds: setattr(ds, "AttenuationCorrected", "NO")},
+        {"change": lambda ds: delattr(ds, "DecayCorrected")},
+        {"change": lambda ds: delattr(ds, "DecayCorrectionDateTime")},
+        {"change": lambda ds: delattr(dose_of(ds), "RadiopharmaceuticalStartDateTime")},
+        {"change": lambda ds: delattr(ds, "PatientWeight")},
+        {"unit": "{counts}/s"},
+        {"mapped": 3.0},
+    ],
+    ids=["attenuation", "decay", "decay time", "injection time", "weight", "unit", "another map"],
+)
+def test_an_enhanced_pet_without_all_that_is_needed_stays_as_it_is(tmp_path, change):
+    volume = enhanced_pet(tmp_path, **change)
+    assert (volume.unit, volume.warnings) == ("a.u.", ("no_suv",))
+    np.testing.assert_array_equal(volume.voxels[::-1, ::-1].transpose(2, 1, 0), pixels() * 2)
