@@ -88,10 +88,13 @@ def _row(path: Path, key: "Key", options: Options, written: dict[Path, bytes]) -
     Args:
         written: Copies of this run -> SHA-256; two files may bear one SOPInstanceUID and differ.
     """
+    from pipeline.scans.boundary import refusing
     from pipeline.scans.deidentify import deidentified
 
-    row: dict[str, object] = {"input_sha256": sha256_of(path)}
+    row: dict[str, object] = {}
     try:
+        with refusing():
+            row["input_sha256"] = sha256_of(path)
         cleaned = deidentified(path, key, options.keep_characteristics)
     except ScanError as error:
         return row | {"status": "rejected", "detail": f"{error.reason}: {error.detail}"}

@@ -24,6 +24,7 @@ from pydicom.tag import BaseTag
 from pipeline.domain import Reason, ScanError, UsageError
 from pipeline.scans.boundary import refusing
 from pipeline.scans.burned_in import why_burned_in
+from pipeline.scans.deflated import check_deflated
 from pipeline.scans.elements import PIXEL_TAGS
 from pipeline.scans.values import text_in
 
@@ -97,9 +98,11 @@ def deidentified(path: Path, key: Key, keep_characteristics: bool = False) -> Cl
         keep_characteristics: Keep sex, age, size and weight (PS3.15 option 113108; SUV needs the weight).
 
     Raises:
-        ScanError: non_image for what is no image, malformed for what can't be read.
+        ScanError: non_image for what is no image, malformed for what can't be read, too_large for a bomb.
     """
     with refusing():
+        with path.open("rb") as file:
+            check_deflated(file)
         ds = pydicom.dcmread(path)
         if not any(tag in ds for tag in PIXEL_TAGS):
             raise ScanError(Reason.NON_IMAGE, "the object holds no image; its text can't be cleaned with certainty")
@@ -129,7 +132,7 @@ class _Cleaner:
         ds.AccessionNumber = key.pseudonym("accession", accession) if accession else ""
         for keyword, element in characteristics.items():
             ds[keyword] = element
-            if keyword == "PatientAge" and str(element.value) > "089Y":
+            if keyword == "PatientAge" and _is_over_89(str(element.value)):
                 ds.PatientAge = "090Y"
         self._declare(ds)
         ds.file_meta = FileMetaDataset()
@@ -275,6 +278,12 @@ def _moved(text: str, days: int) -> str:
     except (ValueError, OverflowError):
         return ""
     return f"{moved:%Y%m%d}{match[4]}" if moved and match else ""
+
+
+def _is_over_89(age: str) -> bool:
+    """Whether an age (AS: 090Y, 012M, 100D) is one that so few people reach that it may tell who it is."""
+    match = re.fullmatch(r"(\d{1,3})Y", age.strip())
+    return match is not None and int(match[1]) > 89
 
 
 def _code(value: str, meaning: str) -> Dataset:

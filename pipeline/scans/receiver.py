@@ -14,6 +14,7 @@ import pydicom
 from pipeline.domain import ScanError, UsageError
 from pipeline.files import write_bytes
 from pipeline.scans.boundary import refusing
+from pipeline.scans.deflated import check_deflated
 from pipeline.scans.pacs_query import checked_uid, opaque
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ class Receiver:
         try:
             with refusing("the instance"):
                 encoded = event.encoded_dataset()
-                header = pydicom.dcmread(BytesIO(encoded), stop_before_pixels=True, specific_tags=list(UIDS))
+                file = BytesIO(encoded)
+                check_deflated(file)
+                header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(UIDS))
                 study, series, instance = (checked_uid(header.get(name)) for name in UIDS)
                 announced = checked_uid(event.request.AffectedSOPInstanceUID)
         except ScanError:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tests.scans.phantoms import dicom, pixels
 
@@ -37,6 +38,14 @@ def encoded(ds: Dataset) -> bytes:
     stream = BytesIO()
     ds.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def deflated_bomb() -> bytes:
+    """A deflated image with a private element of 32 MiB of zeros, in some 32 KiB."""
+    (ds,) = instances(1)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.private_block(0x0009, "BOMB", create=True).add_new(1, "OB", bytes(2**25))
+    return encoded(ds)
 
 
 def multipart(bodies: list[bytes], boundary: bytes = BOUNDARY) -> bytes:

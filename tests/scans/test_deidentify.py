@@ -13,11 +13,12 @@ from pydicom.sequence import Sequence
 from pipeline import deidentify
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE
 from pipeline.domain import ScanError
+from pipeline.scans import boundary
 from pipeline.scans.burned_in import why_burned_in
-from pipeline.scans.deidentify import Key, _moved, deidentified
+from pipeline.scans.deidentify import Key, _is_over_89, _moved, deidentified
 from pipeline.scans.find import read_volume, survey
 from tests.results.dicom_scenes import errors, radiograph
-from tests.scans.fake_pacs import instances
+from tests.scans.fake_pacs import deflated_bomb, instances
 from tests.scans.phantoms import write
 
 CANARY = "Zzyzx"
@@ -221,3 +222,34 @@ def test_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "lies in SCANS" in capsys.readouterr().err
     assert run() == WRONG_USE
     assert deidentify.DEMO in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("age", "over"), [("090Y", True), ("104Y", True), ("089Y", False), ("9Y", False), ("095M", False), ("100D", False)]
+)
+def test_only_ages_in_years_above_89_are_changed(age: str, over: bool) -> None:
+    assert _is_over_89(age) is over
+
+
+def test_a_file_that_can_not_be_read_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(planted(), tmp_path / "in" / "good.dcm")
+    write(planted(), tmp_path / "in" / "locked.dcm")
+    whole = deidentify.sha256_of
+
+    def locked(path: Path) -> str:
+        if path.stem == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(deidentify, "sha256_of", locked)
+    assert run(tmp_path / "in", tmp_path / "out", "--key", tmp_path / "key") == WITH_REJECTIONS
+    table = pd.read_csv(tmp_path / "out" / "deidentified.csv", keep_default_na=False).set_index("status")
+    assert table.loc["ok", "file"].endswith(".dcm")
+    assert table.loc["rejected", "detail"] == "io_error: the file can't be read (PermissionError)"
+
+
+def test_a_deflated_bomb_is_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boundary, "MAX_INFLATED", 2**22)
+    (tmp_path / "bomb.dcm").write_bytes(deflated_bomb())
+    with pytest.raises(ScanError, match=r"too_large: \d+ bytes would grow to \d+; accepted: 200 times"):
+        deidentified(tmp_path / "bomb.dcm", KEY)

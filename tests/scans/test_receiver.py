@@ -3,8 +3,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -14,10 +16,11 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 from pipeline import receive
 from pipeline.console import WRONG_USE
 from pipeline.domain import UsageError
+from pipeline.scans import boundary
 from pipeline.scans import receiver as module
 from pipeline.scans.find import survey
 from pipeline.scans.receiver import MISMATCH, NOT_UNDERSTOOD, OUT_OF_RESOURCES, SUCCESS, Receiver
-from tests.scans.fake_pacs import instances
+from tests.scans.fake_pacs import deflated_bomb, instances
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 
@@ -82,6 +85,21 @@ def test_names_that_lead_away_are_not_understood(running: Receiver, name: str, u
     assert send(running.port, ds) == [NOT_UNDERSTOOD]
     assert running.refused == {NOT_UNDERSTOOD: 1}
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_deflated_bomb_is_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boundary, "MAX_INFLATED", 2**22)
+    request = SimpleNamespace(AffectedSOPInstanceUID=instances(1)[0].SOPInstanceUID)
+    bomb = deflated_bomb()
+    event = SimpleNamespace(encoded_dataset=lambda: bomb, request=request)
+    one = Receiver("SCANLINE", tmp_path, min_free_bytes=0)
+    tracemalloc.start()
+    try:
+        assert one._store(event) == NOT_UNDERSTOOD
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert one.refused == {NOT_UNDERSTOOD: 1}
 
 
 def test_an_instance_that_is_not_the_announced_one(running: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
