@@ -1,4 +1,7 @@
-"""What each file is, told from its header: one file here, many in processes, so that a bad one costs only itself."""
+"""What each file is, told from its header: few files here, many in processes, where a bad one costs only itself.
+
+Here nothing guards against a header that crashes or hangs what reads it; see docs/decisions/0015-headers-and-stacks.md.
+"""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence

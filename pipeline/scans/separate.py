@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
 
 from pipeline.domain import Reason, ScanError
-from pipeline.scans.geometry import same_place, slice_normal
+from pipeline.scans.geometry import same_place, slice_normal, stack
 from pipeline.scans.instances import Plane
 
 T = TypeVar("T")
@@ -20,6 +21,9 @@ SPACING_TOLERANCE = 1e-3
 
 MINORITY = 4
 """Slices of another geometry are strays when the rest has at least this many times as many."""
+
+STACK = 3
+"""Slices that a stack has at least, to be a volume beside others of its series."""
 
 LOCALIZER_ANGLE = 20.0
 """Degrees between the normals of a series and of strays that are its localizer."""
@@ -74,14 +78,54 @@ def by_traits(items: Sequence[T], plane: Callable[[T], Plane]) -> dict[str, list
 
 
 def volumes_of(items: Sequence[T], plane: Callable[[T], Plane]) -> tuple[dict[str, list[T]], list[T]]:
-    """Slices of one series by volume (label -> slices), and its localizers: `by_geometry`, then `by_traits`."""
+    """Slices of one series by volume (label -> slices), and its localizers.
+
+    `by_geometry`, then `by_traits`, then `by_stack`.
+    """
     shapes, localizers = by_geometry(items, plane)
     volumes = {
-        ";".join(filter(None, (shape, name))): volume
+        ";".join(filter(None, (shape, name, slab))): volume
         for shape, group in shapes.items()
-        for name, volume in by_traits(group, plane).items()
+        for name, several in by_traits(group, plane).items()
+        for slab, volume in by_stack(several, plane).items()
     }
     return volumes, localizers
+
+
+def by_stack(items: Sequence[T], plane: Callable[[T], Plane]) -> dict[str, list[T]]:
+    """Parallel slices by StackID (PS3.3 C.7.6.16.2.2.4) where these are whole volumes one behind the other.
+
+    They stay together where they make one volume, and where StackID leaves doubt, for `geometry.stack` to refuse: a gap
+    alone may be a lost slice.
+    """
+    stacks: dict[str, list[T]] = {}
+    for item in items:
+        stacks.setdefault(dict(plane(item).traits).get("stack", ""), []).append(item)
+    slabs = [list(map(plane, members)) for members in stacks.values()]
+    if len(stacks) < 2 or "" in stacks or _is_whole(list(map(plane, items))):
+        return {"": list(items)}
+    if not all(len(slab) >= STACK and _is_whole(slab) for slab in slabs) or _overlap(slabs):
+        return {"": list(items)}
+    return {f"stack={name}": members for name, members in stacks.items()}
+
+
+def _is_whole(planes: Sequence[Plane]) -> bool:
+    """Whether slices make a volume without a gap."""
+    first, positions = planes[0], [one.position for one in planes if one.position is not None]
+    if first.orientation is None or first.spacing is None or len(positions) < len(planes):
+        return False
+    try:
+        stack(first.orientation, positions, first.spacing)
+    except ScanError:
+        return False
+    return True
+
+
+def _overlap(slabs: Sequence[Sequence[Plane]]) -> bool:
+    """Whether slices of one slab lie among those of another along the normal, which all share."""
+    normal = slice_normal(slabs[0][0].orientation or ())
+    heights = sorted(sorted(float(np.dot(one.position or (), normal)) for one in slab) for slab in slabs)
+    return any(before[-1] >= after[0] for before, after in pairwise(heights))
 
 
 def _split_all(

@@ -159,6 +159,57 @@ def test_several_files_of_one_series_are_numbered_in_their_order(tmp_path):
         assert read_volume(scan).voxels.min() == pixels()[3 * int(scan.group[-1])].min() - 1024.0
 
 
+def in_stacks(places, names):
+    """Frames at these places (in mm along the normal), each in the stack of that name."""
+
+    def frame(group, k):
+        group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, places[k]]
+        if names[k] != "-":
+            group.FrameContentSequence = item(StackID=names[k])
+
+    return frame
+
+
+APART = (0, 1, 2, 10, 11, 12)
+
+
+def test_stacks_that_the_header_names_are_scans_of_their_own(tmp_path):
+    scans, _ = find_scans(enhanced(tmp_path / "a.dcm", frame=in_stacks(APART, "111222")))
+    assert [(scan.group, scan.n_slices, scan.slice_spacing_mm) for scan in scans] == [
+        ("stack=2", 3, 1),
+        ("stack=1", 3, 1),
+    ]
+    for scan in scans:
+        volume, first = read_volume(scan), 3 * (scan.group == "stack=2")
+        np.testing.assert_array_equal(
+            volume.voxels[::-1, ::-1].transpose(2, 1, 0), pixels()[first : first + 3] - 1024.0
+        )
+        assert volume.affine[2, 3] == APART[first]
+
+
+@pytest.mark.parametrize(
+    ("places", "names", "reason"),
+    [
+        (APART, "------", "missing_slices"),
+        (APART, "111---", "missing_slices"),
+        (APART, "111111", "missing_slices"),
+        (APART, "112222", "missing_slices"),
+        ((0, 1, 3, 10, 11, 12), "111222", "missing_slices"),
+        ((0, 2, 4, 1, 3, 7), "111222", "missing_slices"),
+        ((0, 4, 8, 1, 2, 3), "111222", "missing_slices"),
+    ],
+    ids=["unnamed", "half named", "one name", "two slices", "a gap within", "interleaved", "one within the other"],
+)
+def test_stacks_that_leave_a_doubt_are_refused(tmp_path, places, names, reason):
+    (scan,), _ = find_scans(enhanced(tmp_path / "a.dcm", frame=in_stacks(places, names)))
+    with pytest.raises(ScanError, match=reason):
+        read_volume(scan)
+
+
+def test_stacks_that_make_one_volume_are_one_scan(tmp_path):
+    assert read_volume(enhanced(tmp_path / "a.dcm", frame=in_stacks(range(6), "111222"))).shape == (10, 8, 6)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
