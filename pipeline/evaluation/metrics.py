@@ -1,6 +1,6 @@
 """Diagnostic accuracy as numbers, for one weighting of the scans or for thousands at once.
 
-Everything takes weights [resample, scan], so that the bootstrap of `intervals.py` and the point estimate run through
+Everything takes weights [resample, scan], so that the bootstrap of `bootstrap.py` and the point estimate run through
 the same lines; with weights of one the values are those of scikit-learn (tested). What is undefined is NaN.
 """
 
