@@ -171,6 +171,20 @@ def consequences(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def class_sets(found: Mapping[str, Any]) -> list[str]:
+    """What the prediction sets over all classes mean for use; nothing where there are none."""
+    if "coverage" not in found:
+        return []
+    single, error = found["single_answer"], found["error_among_single"]
+    kept = f"among those: error {with_interval(error)}" if error["value"] is not None else "so none is decided"
+    return [
+        f"Prediction sets meant to hold the true class for {percent(found['stated_coverage'])} of the scans of each "
+        f"class hold it for {percent(round(found['coverage']['value'], 3))} of all scans, with "
+        f"{found['mean_size']:.1f} classes on average. The set is a single class for "
+        f"{percent(round(single['value'], 3))} of the scans; {kept}."
+    ]
+
+
 def pairs(area: float) -> str:
     """An AUROC as pairs of 100, never rounded to all of them."""
     if area >= 1:
