@@ -62,17 +62,13 @@ def measures(cases: Cases, section: EvaluateSection, wanted: tuple[str, ...]) ->
     if cases.n == 0:
         return {name: undefined(section.level, 0, "no labelled scans") for name in wanted}
     names = tuple(name for name in wanted if cases.positive is not None or name not in metrics.AT_POINT)
-    statistic = _statistic(cases, names, section.max_false_positive_rate)
-    values = dict(zip(names, statistic(metrics.ones(cases.n))[0], strict=True))
+    ranked, limit = metrics.Ranked(cases.y, cases.p), section.max_false_positive_rate
+    values = dict(zip(names, _statistic(cases, ranked, names, limit)(metrics.ones(cases.n))[0], strict=True))
     needed = tuple(name for name in names if not _closed_form(name, cases) and np.isfinite(values[name]))
-    found = _spreads(cases, needed, section) if needed else {}
+    drawn, linear = _statistic(cases, ranked, needed, limit), lambda: _influences(cases, needed, limit)
+    spread = spreads(drawn, linear, cases.patients, section) if needed else []
+    found = dict(zip(needed, spread, strict=True))
     return {name: _measure(name, values.get(name, np.nan), found.get(name), cases, section.level) for name in wanted}
-
-
-def _spreads(cases: Cases, names: tuple[str, ...], section: EvaluateSection) -> dict[str, Spread]:
-    limit = section.max_false_positive_rate
-    found = spreads(_statistic(cases, names, limit), lambda: _influences(cases, names, limit), cases.patients, section)
-    return dict(zip(names, found, strict=True))
 
 
 def _influences(cases: Cases, names: tuple[str, ...], limit: float) -> list[Array]:
@@ -94,9 +90,10 @@ def _closed_form(name: str, cases: Cases) -> bool:
     return name in PROPORTIONS and not cases.clustered
 
 
-def _statistic(cases: Cases, names: tuple[str, ...], max_false_positive_rate: float) -> Callable[[Array], Array]:
+def _statistic(
+    cases: Cases, ranked: metrics.Ranked, names: tuple[str, ...], max_false_positive_rate: float
+) -> Callable[[Array], Array]:
     """From weights [resample, scan] to the metrics [resample, name]."""
-    ranked = metrics.Ranked(cases.y, cases.p)
     squares = (cases.p - cases.y) ** 2
     cells = None if cases.positive is None else metrics.confusion(cases.y, cases.positive)
 

@@ -35,7 +35,7 @@ class Ranked:
     """
 
     def __init__(self, y: Array, p: Array) -> None:
-        self._order = np.argsort(p, kind="stable")
+        self._order = np.argsort(p)
         self._y = y[self._order]
         self._starts = np.flatnonzero(np.diff(p[self._order], prepend=-np.inf))
 
