@@ -186,6 +186,18 @@ def test_an_unfinished_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"is no finished run: it lacks {missing}" in said(capsys)
 
 
+def test_predictions_of_another_model_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder(tmp_path / "run", predictions(findings=("nodule", "mass")))
+    table = predictions(findings=("mass", "nodule"))
+    table.to_csv(run / "predictions.csv", index=False)
+    assert main([str(run)]) == 0  # their order is free
+    table.rename(columns=lambda name: name.replace("mass", "effusion")).to_csv(run / "predictions.csv", index=False)
+    assert main([str(run)]) == 2
+    assert "(wrong_model): expected predictions of nodule, mass, found effusion, nodule" in " ".join(
+        said(capsys).split()
+    )
+
+
 def test_shared_patients_stop_the_run_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = predictions()
     table.loc[70, "patient"] = table.loc[3, "patient"]

@@ -83,7 +83,7 @@ def bca(value: float, drawn: Array, left_out: Array, level: float) -> Bounds:
         level: Confidence level.
     """
     drawn, left_out = drawn[np.isfinite(drawn)], left_out[np.isfinite(left_out)]
-    if not len(drawn) or not np.ptp(left_out):
+    if not len(drawn) or not len(left_out) or not np.ptp(left_out):
         return float("nan"), float("nan")
     below = (np.count_nonzero(drawn < value) + np.count_nonzero(drawn <= value)) / (2 * len(drawn))
     gaps = left_out.mean() - left_out
@@ -130,6 +130,8 @@ def draws(patients: int, scans: int, resamples: int, seed: int) -> Iterator[Arra
 def without_each(statistic: Callable[[Array], Array], patients: Groups) -> Array:
     """A statistic without each patient in turn (the jackknife): [patient, metric]."""
     names, step = np.arange(int(patients.max()) + 1), max(1, CELLS // len(patients))
+    if len(names) == 1:  # without the only patient nothing is left
+        return statistic(metrics.ones(len(patients))) * np.nan
     pieces = [names[start : start + step, None] for start in range(0, len(names), step)]
     return np.concatenate([statistic((patients[None] != piece).astype(np.float64)) for piece in pieces])
 

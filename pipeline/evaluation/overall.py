@@ -51,7 +51,8 @@ def overall(rows: pd.DataFrame, findings: list[str], task: str, section: Evaluat
     tops = [k for k in TOPS if k < len(findings)]
     names = ("accuracy", "balanced_accuracy", *(f"top_{k}_accuracy" for k in tops))
     hits, own = _hits(truth, p[whole], (1, *tops)), numbered(patients[whole])
-    found |= _intervals(names, _agreement(truth, hits), lambda: _agreement_influence(truth, hits), own, section,
+    statistic = _agreement(truth, hits, len(findings))
+    found |= _intervals(names, statistic, lambda: _agreement_influence(truth, hits), own, section,
                         "a class has no scans")  # fmt: skip
     return found | {"confusion": {"classes": findings, "rows_true_columns_predicted": table.tolist()}}
 
@@ -114,9 +115,9 @@ def _hits(truth: np.ndarray, p: Array, tops: Sequence[int]) -> Array:
     return np.column_stack([rank < k for k in tops]).astype(float)
 
 
-def _agreement(truth: np.ndarray, hits: Array) -> Callable[[Array], Array]:
+def _agreement(truth: np.ndarray, hits: Array, classes: int) -> Callable[[Array], Array]:
     """Accuracy, the mean over the classes of the share that is recognised, and the top-k accuracies."""
-    member = np.eye(int(truth.max()) + 1)[truth]
+    member = np.eye(classes)[truth]
 
     def statistic(weights: Array) -> Array:
         of_class, right = weights @ member, weights @ (member * hits[:, :1])

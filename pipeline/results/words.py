@@ -71,10 +71,10 @@ SPLITS = {
 
 
 def plain(value: float | None, places: int = 2) -> str:
-    """A number with a fixed number of decimals, a dash where there is none; never "1.00" for less than 1."""
+    """A number with a fixed number of decimals, a dash for none; never "1.00" for less than 1, and never "−0.00"."""
     if value is None:
         return "–"
-    text = f"{value:.{places}f}"
+    text = f"{value:z.{places}f}"
     if value < 1 and text == f"{1:.{places}f}":
         return f"> {1 - 10**-places:.{places}f}"
     return text.replace("-", "−")
