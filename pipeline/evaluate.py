@@ -12,9 +12,9 @@ from pydantic import TypeAdapter
 
 from pipeline.audit.local_check import card_of, local_check, sentences
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stdout
-from pipeline.domain import OperatingPoint, ReadRules
+from pipeline.domain import ReadRules
 from pipeline.evaluate_options import USAGE, Evaluate, check, required, section_of, splits_of, thresholds
-from pipeline.evaluation.assess import assess, choose_points
+from pipeline.evaluation.assess import Evaluation, choose_points
 from pipeline.evaluation.compare import compare_all
 from pipeline.evaluation.join import join
 from pipeline.evaluation.run_folder import Run, read_frozen, read_run
@@ -65,21 +65,25 @@ def evaluate_run(run: Run, options: Evaluate) -> int:
     facts = _facts(model, run.settings) | {str(k): str(v) for k, v in run.settings.get("training", {}).items()}
     shared = shared_patients(run.table, options.allow_shared_patients)
     disturbed = _kept(run, "robustness.json")
-    notes = [*changed, *shared, *gate_sentences(disturbed.get("gate", {}))]
+    gate, (maps, bad_maps) = disturbed.get("gate", {}), _maps(model)
+    notes = [*changed, *shared, *gate_sentences(gate), *bad_maps]
     work = Work(
         run.config.name, run.table, section_of(options, run.config.evaluate), run.points, splits_of(options), notes,
         run.config.model_dump(mode="json"), facts, run.config.intended_use, refused, unused,
         probes=_kept(run, "shortcuts.json"), robustness=disturbed.get("findings", {}),
-        gallery=_kept(run, "gallery.json").get("findings", {}),
+        gallery=_kept(run, "gallery.json").get("findings", {}), gate=gate, maps=maps,
     )  # fmt: skip
     if view := _view(asked):
         section = section_of(asked, run.config.evaluate)
-        publish(run.folder / view, _as_asked(replace(work, section=section, splits=splits_of(asked)), asked))
-    evaluation = publish(run.folder, _as_asked(work, options))
+        seen = _as_asked(replace(work, section=section, splits=splits_of(asked)), asked)
+        publish(run.folder / view, seen, seen.assessed())
+    work = _as_asked(work, options)
+    evaluation = work.assessed()
+    publish(run.folder, work, evaluation)
     write_json(model / "evaluation.json", evaluation)
     split, flow = next(iter(evaluation)), flow_of(run.table, refused, unused)
     write_text(run.folder / "claim.md", claim(run.settings, work.settings, evaluation, split, flow, shared))
-    write_text(model / "MODEL_CARD.md", model_card(run.settings, evaluation, split, _maps(model)))
+    write_text(model / "MODEL_CARD.md", model_card(run.settings, evaluation, split, maps))
     write_sums(model)
     stdout.print(f"model card    {model / 'MODEL_CARD.md'}", markup=False)
     stdout.print(f"checklist     {run.folder / 'claim.md'} (CLAIM, TRIPOD+AI, STARD-AI)", markup=False)
@@ -124,10 +128,16 @@ def _kept(run: Run, name: str) -> dict[str, Any]:
     return found if found.get("model_sha256") == own and isinstance(found.get("findings"), dict) else {}
 
 
-def _maps(model: Path) -> str:
-    """What `explain --check` found out about the model's heat maps."""
-    path = model / "explanation.json"
-    return str(read_json(path).get("sentence", "")) if path.is_file() else UNCHECKED_MAPS
+def _maps(model: Path) -> tuple[str, list[str]]:
+    """What `explain --check` found out about the heat maps of this very model; again as a caution where that is bad."""
+    if not (model / "explanation.json").is_file():
+        return UNCHECKED_MAPS, []
+    from pipeline.explanation.trust import map_trust  # torch is loaded only where it is needed
+
+    trust = map_trust(model)
+    if trust is None:
+        return UNCHECKED_MAPS, []
+    return trust.sentence, [trust.sentence.removesuffix(".")] if trust.trusted is False else []
 
 
 def _facts(model: Path, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -184,7 +194,8 @@ def evaluate_predictions(options: Evaluate) -> int:
     notes = (*joined.notes, *shared_patients(table, options.allow_shared_patients))
     settings = {"evaluate": section.model_dump()}
     work = Work(predictions.stem, table, section, points, splits_of(options), notes, settings)
-    publish(out, _as_asked(work, options))
+    work = _as_asked(work, options)
+    publish(out, work, work.assessed())
     return DONE
 
 
@@ -202,10 +213,14 @@ def evaluate_model(options: Evaluate) -> int:
     table = check_predictions(joined.table, "the scores")
     section, intended = section_of(options, EvaluateSection()), str(settings.get("intended_use", ""))
     notes = [*told, *joined.notes, *shared_patients(table, options.allow_shared_patients)]
-    notes += _checked_here(model, table, points, section, options)
-    facts = _facts(model, settings)
-    work = Work(str(settings["name"]), table, section, points, splits_of(options), notes, {}, facts, intended)
-    publish(out, _as_asked(work, options))
+    facts, (maps, bad_maps) = _facts(model, settings), _maps(model)
+    work = Work(
+        str(settings["name"]), table, section, points, splits_of(options), [*notes, *bad_maps], {}, facts, intended,
+        maps=maps,
+    )  # fmt: skip
+    work = _as_asked(work, options)
+    evaluation = work.assessed()
+    publish(out, replace(work, notes=[*work.notes, *_checked_here(model, work, evaluation, out)]), evaluation)
     if options.recalibrate is not None:
         from pipeline.audit.recalibrate import recalibrate
 
@@ -214,15 +229,10 @@ def evaluate_model(options: Evaluate) -> int:
     return DONE if summary.complete else WITH_REJECTIONS
 
 
-def _checked_here(
-    model: Path, table: pd.DataFrame, points: Mapping[str, OperatingPoint], section: EvaluateSection, options: Evaluate
-) -> list[str]:
-    """Whether the model holds here, in sentences and in OUT/local_check.json; scan by scan only, as its card is."""
-    if section.unit != "scan":
-        return []
-    evaluation = assess(table, section, points, splits_of(options))
-    found = local_check(evaluation, table, points, card_of(model))
-    write_json(required(options.out) / "local_check.json", found)
+def _checked_here(model: Path, work: Work, evaluation: Evaluation, out: Path) -> list[str]:
+    """Whether the model holds here, in sentences and in OUT/local_check.json."""
+    found = local_check(evaluation, work.table, work.points, *card_of(model, work.section.unit))
+    write_json(out / "local_check.json", found)
     return sentences(found)
 
 

@@ -23,7 +23,7 @@ The demo:  python -m pipeline.evaluate runs/demo/run
 Options:   python -m pipeline.evaluate --help"""
 
 
-SETTINGS = ("prevalence", "coverage", "unit", "aggregate", "level", "resamples", "seed")
+SETTINGS = ("prevalence", "coverage", "unit", "aggregate", "level", "interval", "resamples", "seed")
 """Options that replace a setting of the section `evaluate`."""
 
 
@@ -68,6 +68,9 @@ class Evaluate:
     """How the probabilities of a unit's scans become one. Default: the run's, else max."""
     level: float | None = None
     """Confidence level of the intervals, above 0.5 and below 1. Default: the run's, else 0.95."""
+    interval: Literal["student", "percentile", "bca"] | None = None
+    """How the bootstrap gives an interval: Student's from its standard error, or its quantiles, plain or bias-corrected
+    and accelerated (BCa). Default: the run's, else student, which covers best with few patients."""
     resamples: int | None = None
     """Bootstrap resamples, drawn by patient. Default: the run's, else 2000."""
     seed: int | None = None

@@ -1,6 +1,6 @@
 """What `pipeline.evaluate` writes about a table: evaluation.json, report.html, and on request a pdf and the figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class Work:
         probes: Finding -> shortcut probe -> its AUROC, where training wrote them.
         robustness: Finding -> disturbance -> what it costs, where that was looked at.
         gallery: Finding -> cases with a picture, where they were drawn.
+        gate: Kind of strangeness -> what the out-of-distribution gate makes of it, where that was looked at.
+        maps: What the model's heat maps are worth, in a sentence.
     """
 
     name: str
@@ -56,11 +58,16 @@ class Work:
     probes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     robustness: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     gallery: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    gate: Mapping[str, Any] = field(default_factory=dict)
+    maps: str = ""
+
+    def assessed(self) -> Evaluation:
+        """The content of evaluation.json."""
+        return assess(self.table, self.section, self.points, self.splits)
 
 
-def publish(folder: Path, work: Work) -> Evaluation:
-    """Compute, write evaluation.json, report.html and what else was asked for, and say what they hold."""
-    evaluation = assess(work.table, work.section, work.points, work.splits)
+def publish(folder: Path, work: Work, evaluation: Evaluation) -> None:
+    """Write evaluation.json, report.html and what else was asked for, and say what they hold."""
     split, say = next(iter(evaluation)), Language(work.language)
     aurocs = {name: found["auroc"]["value"] for name, found in evaluation[split]["findings"].items()}
     notes = [*work.notes, *warnings_of(work.probes, aurocs)]
@@ -69,10 +76,10 @@ def publish(folder: Path, work: Work) -> Evaluation:
     known = work.table[work.table["split"] != NO_SPLIT]
     report = Report(
         work.name, evaluation, split, drawings, work.settings, work.facts,
-        [f"{note[:1].upper()}{note[1:]}." for note in notes], work.intended_use,
+        [_sentence(note, aurocs) for note in notes], work.intended_use,
         flow=flow_of(known, work.refused, work.unused),
         table_one=table_one(known, findings_of(known.columns), subgroup_columns(known)), say=say,
-        robustness=work.robustness, gallery=work.gallery,
+        robustness=work.robustness, gallery=work.gallery, gate=work.gate, maps=work.maps,
     )  # fmt: skip
     write_report(folder / "report.html", report)
     for line in [*notes, *headline(evaluation[split], split)]:
@@ -84,7 +91,11 @@ def publish(folder: Path, work: Work) -> Evaluation:
     if "figures" in work.extras:
         names = save(drawings, folder / "figures", say)
         stdout.print(f"figures       {folder / 'figures'} ({len(names)}, each as png, svg and csv)", markup=False)
-    return evaluation
+
+
+def _sentence(note: str, findings: Container[str]) -> str:
+    """A note as a sentence; the name of a finding stays as it is."""
+    return f"{note if note.partition(': ')[0] in findings else note[:1].upper() + note[1:]}."
 
 
 def _drawings(work: Work, evaluation: Evaluation, split: str) -> dict[str, list[Drawing]]:

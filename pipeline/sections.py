@@ -273,5 +273,9 @@ class EvaluateSection(Section):
     """Confidence level of all intervals."""
     resamples: PositiveInt = 2000
     """Bootstrap resamples, drawn by patient."""
+    interval: Literal["student", "percentile", "bca"] = "student"
+    """How the bootstrap gives an interval. student: its standard error with Student's quantile, on a scale without
+    bounds, which covers best in small samples; percentile and bca (Efron's): quantiles of the resamples themselves,
+    too narrow with few patients. Closed forms (one scan a patient, or above 20,000 scans) stay."""
     seed: Seed = 0
     """Seed of the bootstrap."""

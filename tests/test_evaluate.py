@@ -36,6 +36,7 @@ def test_a_run_gets_evaluation_report_card_and_hashes(tmp_path: Path, capsys: py
     card = (run / "model" / "MODEL_CARD.md").read_text()
     assert "# lung" in card
     assert "heat maps can be trusted was not measured" in card
+    assert "heat maps can be trusted was not measured" in (run / "report.html").read_text().replace("&#39;", "'")
     assert "no patient is in two splits" in (run / "claim.md").read_text()
     assert "<h1>" in (run / "report.html").read_text()
     for line in (run / "model" / "SHA256SUMS").read_text().splitlines():
@@ -124,6 +125,24 @@ def test_a_probe_that_comes_near_the_model_is_said(tmp_path: Path, capsys: pytes
     assert "border" not in "".join(re.findall(r"alone predicts[^.]*", page))
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_verdict_on_the_heat_maps_is_that_of_this_very_model(tmp_path: Path, trusted: bool) -> None:
+    from pipeline.explanation.trust import MapTrust, save_trust
+    from pipeline.model.integrity import identity, listing
+
+    run = run_folder(tmp_path / "run")
+    own = identity(listing(run / "model"))
+    for model, said in ((own, True), ("another", False)):
+        save_trust(
+            run / "model", MapTrust(trusted, "The maps are so.", "gradcam", "layer4", model, 8, {"stem": 0.1}, 0.9)
+        )
+        assert main([str(run)]) == 0
+        page, card = (run / "report.html").read_text(), (run / "model" / "MODEL_CARD.md").read_text()
+        assert ("<li>The maps are so.</li>" in page) == (said and not trusted)
+        assert ("<p>The maps are so.</p>" in page) == ("The maps are so." in card) == said
+        assert ("can be trusted was not measured" in page) != said
+
+
 def test_a_second_start_writes_the_same_bytes(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run")
     main([str(run)])
@@ -165,6 +184,18 @@ def test_an_unfinished_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     (run / missing).unlink()
     assert main([str(run)]) == 2
     assert f"is no finished run: it lacks {missing}" in said(capsys)
+
+
+def test_predictions_of_another_model_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = run_folder(tmp_path / "run", predictions(findings=("nodule", "mass")))
+    table = predictions(findings=("mass", "nodule"))
+    table.to_csv(run / "predictions.csv", index=False)
+    assert main([str(run)]) == 0  # their order is free
+    table.rename(columns=lambda name: name.replace("mass", "effusion")).to_csv(run / "predictions.csv", index=False)
+    assert main([str(run)]) == 2
+    assert "(wrong_model): expected predictions of nodule, mass, found effusion, nodule" in " ".join(
+        said(capsys).split()
+    )
 
 
 def test_shared_patients_stop_the_run_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

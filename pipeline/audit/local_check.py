@@ -14,40 +14,45 @@ from pipeline.results.words import percent, plain, with_interval
 
 LOCAL = "local"
 """`chosen_on` of a threshold that these scans chose."""
+NO_CARD = "the model folder holds no evaluation to compare with"
+OTHER_UNIT = "the model's card judges another unit than each {} and can't be compared"
 
 
-def card_of(model: Path) -> dict[str, Any]:
-    """Finding -> its numbers where the model was tested; nothing for a model that was never evaluated."""
+def card_of(model: Path, unit: str) -> tuple[dict[str, Any], str]:
+    """Finding -> its numbers where the model was tested; nothing, and why, where there are none of this unit."""
     path = model / "evaluation.json"
-    if not path.is_file():
-        return {}
-    splits = read_json(path)
+    splits = read_json(path) if path.is_file() else {}
     first = splits[next(iter(splits))] if splits else {}
-    return dict(first["findings"]) if isinstance(first, dict) else {}
+    if not isinstance(first, dict) or "findings" not in first:
+        return {}, NO_CARD
+    return (dict(first["findings"]), "") if first.get("unit", "scan") == unit else ({}, OTHER_UNIT.format(unit))
 
 
 def local_check(
-    evaluation: Mapping[str, Any], table: pd.DataFrame, points: Mapping[str, OperatingPoint], card: Mapping[str, Any]
-) -> dict[str, Any]:
+    evaluation: Mapping[str, Any], table: pd.DataFrame, points: Mapping[str, OperatingPoint], card: Mapping[str, Any],
+    no_card: str = NO_CARD,
+) -> dict[str, Any]:  # fmt: skip
     """Finding -> "auroc", "slope" and "intercept" here and on the card, and the threshold that meets the target here.
 
     Args:
         evaluation: Content of evaluation.json of these scans.
-        table: The checked table that it was made from.
+        table: The checked table that it was made from, in the same units.
         points: The model's frozen operating points.
-        card: What `card_of` gave.
+        card: Finding -> its numbers on the model's card.
+        no_card: Why a finding is not on it.
     """
     split = next(iter(evaluation))
     rows = table[(table["split"] == split) & (table["status"] == "ok")]
-    return {finding: _checked(finding, here, rows, points.get(finding), card.get(finding))
+    return {finding: _checked(finding, here, rows, points.get(finding), card.get(finding), no_card)
             for finding, here in evaluation[split]["findings"].items()}  # fmt: skip
 
 
 def _checked(
     finding: str, here: Mapping[str, Any], rows: pd.DataFrame, point: OperatingPoint | None,
-    before: Mapping[str, Any] | None,
+    before: Mapping[str, Any] | None, no_card: str,
 ) -> dict[str, Any]:  # fmt: skip
     found: dict[str, Any] = {"auroc": {"here": here["auroc"], "card": before["auroc"] if before else None}}
+    found |= {} if before else {"not_compared": no_card}
     for name in ("slope", "intercept"):
         there = before["calibration"].get(name) if before else None
         found[name] = {"here": here["calibration"].get(name), "card": there}
@@ -79,7 +84,7 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
 def _said(finding: str, one: Mapping[str, Any]) -> list[str]:
     here, card = one["auroc"]["here"], one["auroc"]["card"]
     if card is None:
-        lines = [f"{finding}: AUROC here {with_interval(here)}; the model folder holds no evaluation to compare with"]
+        lines = [f"{finding}: AUROC here {with_interval(here)}; {one['not_compared']}"]
     else:
         verdict = {None: "can't be compared", True: "the intervals meet", False: "lower than it was"}[one["holds"]]
         lines = [f"{finding}: AUROC here {with_interval(here)}, on the card {with_interval(card)}: {verdict}"]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation import influence, metrics
+from pipeline.evaluation.bootstrap import Spread, spreads
 from pipeline.evaluation.cases import Cases
 from pipeline.evaluation.decision_curve import decision_curve
 from pipeline.evaluation.intervals import (
@@ -20,9 +21,6 @@ from pipeline.evaluation.intervals import (
     distinct,
     measure,
     newcombe,
-    resampled,
-    scaled_interval,
-    spread_of,
     undefined,
     wilson,
     without_interval,
@@ -64,19 +62,17 @@ def measures(cases: Cases, section: EvaluateSection, wanted: tuple[str, ...]) ->
     if cases.n == 0:
         return {name: undefined(section.level, 0, "no labelled scans") for name in wanted}
     names = tuple(name for name in wanted if cases.positive is not None or name not in metrics.AT_POINT)
-    statistic = _statistic(cases, names, section.max_false_positive_rate)
-    values = dict(zip(names, statistic(metrics.ones(cases.n))[0], strict=True))
+    ranked, limit = metrics.Ranked(cases.y, cases.p), section.max_false_positive_rate
+    values = dict(zip(names, _statistic(cases, ranked, names, limit)(metrics.ones(cases.n))[0], strict=True))
     needed = tuple(name for name in names if not _closed_form(name, cases) and np.isfinite(values[name]))
-    errors = _standard_errors(cases, needed, section) if needed else {}
-    return {name: _measure(name, values.get(name, np.nan), errors.get(name), cases, section.level) for name in wanted}
+    drawn, linear = _statistic(cases, ranked, needed, limit), lambda: _influences(cases, needed, limit)
+    spread = spreads(drawn, linear, cases.patients, section) if needed else []
+    found = dict(zip(needed, spread, strict=True))
+    return {name: _measure(name, values.get(name, np.nan), found.get(name), cases, section.level) for name in wanted}
 
 
-def _standard_errors(cases: Cases, names: tuple[str, ...], section: EvaluateSection) -> dict[str, float]:
-    """Standard errors by patient: by bootstrap, in large tables by the linear approximation."""
-    limit = section.max_false_positive_rate
-    if cases.n <= MANY:
-        table = resampled(_statistic(cases, names, limit), cases.patients, section.resamples, section.seed)
-        return {name: spread_of(column) for name, column in zip(names, table.T, strict=True)}
+def _influences(cases: Cases, names: tuple[str, ...], limit: float) -> list[Array]:
+    """How much each scan moves each metric."""
     squares = (cases.p - cases.y) ** 2
     found = {"brier": (squares - squares.mean()) / cases.n}
     if cases.positive is not None:
@@ -85,7 +81,7 @@ def _standard_errors(cases: Cases, names: tuple[str, ...], section: EvaluateSect
         found["partial_auroc"] = influence.of_partial_auroc(cases.y, cases.p, limit)
     if "average_precision" in names:
         found["average_precision"] = influence.of_average_precision(cases.y, cases.p)
-    return {name: influence.standard_error(found[name], cases.patients) for name in names}
+    return [found[name] for name in names]
 
 
 def _closed_form(name: str, cases: Cases) -> bool:
@@ -94,9 +90,10 @@ def _closed_form(name: str, cases: Cases) -> bool:
     return name in PROPORTIONS and not cases.clustered
 
 
-def _statistic(cases: Cases, names: tuple[str, ...], max_false_positive_rate: float) -> Callable[[Array], Array]:
+def _statistic(
+    cases: Cases, ranked: metrics.Ranked, names: tuple[str, ...], max_false_positive_rate: float
+) -> Callable[[Array], Array]:
     """From weights [resample, scan] to the metrics [resample, name]."""
-    ranked = metrics.Ranked(cases.y, cases.p)
     squares = (cases.p - cases.y) ** 2
     cells = None if cases.positive is None else metrics.confusion(cases.y, cases.positive)
 
@@ -115,23 +112,21 @@ def _statistic(cases: Cases, names: tuple[str, ...], max_false_positive_rate: fl
     return statistic
 
 
-def _measure(name: str, value: float, error: float | None, cases: Cases, level: float) -> Measure:
+def _measure(name: str, value: float, spread: Spread | None, cases: Cases, level: float) -> Measure:
     reason = _undefined_because(name, cases)
     if reason or not np.isfinite(value):
         return undefined(level, cases.n, reason or EMPTY.get(name, "its denominator is 0"))
     counted = _counted(name, cases)
     n = int(counted.sum())
-    if error is None and name == "auroc":
+    if spread is None and name == "auroc":
         return _auroc_measure(value, cases, level)
-    if error is None:
+    if spread is None:
         return measure(value, *wilson(value * n, n, level), level, "Wilson", n)
     own = name in (*PROPORTIONS, "brier")
     groups = distinct(cases.patients[counted]) if own else min(cases.patients_with(1), cases.patients_with(0))
-    scale = SCALES.get(name, "logit")
-    interval = scaled_interval(value, error, groups, level, scale)
-    if interval is not None:
-        how = "bootstrap" if cases.n <= MANY else "linear approximation"
-        return measure(value, *interval, level, f"{how} by patient, {scale} scale", n)
+    if interval := spread.interval(value, groups, level, SCALES.get(name, "logit")):
+        low, high, method = interval
+        return measure(value, low, high, level, method, n)
     return _without_spread(name, value, n, groups, cases, level)
 
 

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 from pipeline.domain import UsageError
 from pipeline.evaluation import influence, metrics
 from pipeline.evaluation.assess import held_out
+from pipeline.evaluation.bootstrap import spreads
 from pipeline.evaluation.cases import Cases, cases_of
 from pipeline.evaluation.intervals import (
     MANY,
@@ -19,9 +20,6 @@ from pipeline.evaluation.intervals import (
     auroc_parts,
     distinct,
     measure,
-    resampled,
-    scaled_interval,
-    spread_of,
     undefined,
     without_interval,
     z_of,
@@ -166,16 +164,12 @@ def _bootstrapped(
     statistic: Callable[[Array], Array], linear: Callable[[], Array], cases: Cases, groups: int,
     section: EvaluateSection,
 ) -> dict[str, Any]:  # fmt: skip
-    """A difference with interval and p-value from one standard error by patient; `linear` holds its influences."""
+    """A difference with its interval, and a p-value from its standard error by patient; `linear`: its influences."""
     value = float(statistic(metrics.ones(cases.n))[0, 0])
-    if cases.n > MANY:
-        error, method = influence.standard_error(linear(), cases.patients), "linear approximation by patient"
-    else:
-        drawn = resampled(statistic, cases.patients, section.resamples, section.seed)[:, 0]
-        error, method = spread_of(drawn), "bootstrap by patient"
-    interval = scaled_interval(value, error, groups, section.level, "linear")
+    spread = spreads(statistic, lambda: [linear()], cases.patients, section)[0]
+    interval = spread.interval(value, groups, section.level, "linear")
     if interval is None:
         return dict(without_interval(value, section.level, cases.n, "no spread between resamples")) | {"p": None}
-    p = 2 * float(student.sf(abs(value) / error, groups - 1))
-    low, high = max(-1.0, interval[0]), min(1.0, interval[1])
+    p = 2 * float(student.sf(abs(value) / spread.error, groups - 1))
+    low, high, method = max(-1.0, interval[0]), min(1.0, interval[1]), interval[2].removesuffix(", linear scale")
     return dict(measure(value, low, high, section.level, method, cases.n)) | {"p": p}

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from pipeline.evaluation.bootstrap import draws
 from pipeline.evaluation.cases import Cases
-from pipeline.evaluation.intervals import MANY, draws
+from pipeline.evaluation.intervals import MANY
 
 Array: TypeAlias = NDArray[np.float64]
 

@@ -5,30 +5,24 @@ bootstrap draws whole patients. Every other metric is bootstrapped, by patient, 
 every variance is computed, clustered by patient: Obuchowski's (1997) for the AUROC, alike for the others.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 from scipy.stats import t as student
 
 Array: TypeAlias = NDArray[np.float64]
 Groups: TypeAlias = NDArray[np.intp]
 """The patient of each scan, numbered 0 .. n-1."""
 
-CELLS = 4_000_000
-"""Weights held at once: keeps the bootstrap below about 200 MB whatever the number of scans."""
 MANY = 20_000
 """Above this many scans nothing is bootstrapped: there the linear approximation (`influence.py`) is as good."""
 Scale: TypeAlias = Literal["logit", "atanh", "log", "linear"]
 LOWEST: dict[Scale, float] = {"logit": 0.0, "atanh": -1.0, "log": 0.0, "linear": -np.inf}
 HIGHEST: dict[Scale, float] = {"logit": 1.0, "atanh": 1.0, "log": np.inf, "linear": np.inf}
-
-ENOUGH = 0.5
-"""An interval needs at least this share of resamples in which the metric is defined."""
 
 
 class Measure(TypedDict):
@@ -93,13 +87,18 @@ def wilson(successes: float, n: float, level: float) -> tuple[float, float]:
 def auroc_parts(y: Array, p: Array) -> Array:
     """Structural components (DeLong 1988): for a positive the share of negatives below it, and the reverse; ties half.
 
-    The mean over the positives, and that over the negatives, is the AUROC. By mid-ranks (Sun and Xu 2014).
+    The mean over the positives, and that over the negatives, is the AUROC. All from one sort (Sun and Xu 2014).
     """
-    truth = y == 1
-    m, n = int(truth.sum()), int((~truth).sum())
-    ranks, parts = rankdata(p), np.empty(len(p))
-    parts[truth] = (ranks[truth] - rankdata(p[truth])) / n
-    parts[~truth] = 1 - (ranks[~truth] - rankdata(p[~truth])) / m
+    order = np.argsort(p)
+    truth, starts = y[order] == 1, np.diff(p[order], prepend=-np.inf) > 0
+    step, first = np.cumsum(starts) - 1, np.flatnonzero(starts)
+    below = []  # at each distinct probability: scans of the other class below it, equal ones half
+    for other in (~truth, truth):
+        equal = np.add.reduceat(other.astype(np.float64), first)
+        below.append(np.cumsum(equal) - equal / 2)
+    negatives, positives = int((~truth).sum()), int(truth.sum())
+    parts = np.empty(len(p))
+    parts[order] = np.where(truth, below[0][step] / negatives, 1 - below[1][step] / positives)
     return parts
 
 
@@ -158,38 +157,6 @@ def newcombe(value: float, positives: int, negatives: int, level: float) -> tupl
     low = 0.0 if value <= 0 else float(brentq(gap, 0.0, value - 1e-9))
     high = 1.0 if value >= 1 else float(brentq(gap, value + 1e-9, 1.0))
     return low, high
-
-
-def resampled(statistic: Callable[[Array], Array], patients: Groups, resamples: int, seed: int) -> Array:
-    """A statistic under resamples of whole patients: [resample, metric].
-
-    Args:
-        statistic: From weights [resample, scan] to values [resample, metric].
-        patients: The patient of each scan; numbered in an order that does not hang on the rows' order.
-        resamples: How often to draw.
-        seed: Same seed, same patients: same draws.
-    """
-    return np.concatenate(
-        [statistic(counts[:, patients]) for counts in draws(int(patients.max()) + 1, len(patients), resamples, seed)]
-    )
-
-
-def draws(patients: int, scans: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each patient was drawn, in pieces: [resample, patient]."""
-    rng = np.random.default_rng(seed)
-    step = max(1, CELLS // max(scans, patients))
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = rng.integers(0, patients, size=(rows, patients)) + np.arange(rows)[:, None] * patients
-        yield np.bincount(drawn.ravel(), minlength=rows * patients).reshape(rows, patients).astype(np.float64)
-
-
-def spread_of(drawn: Array) -> float:
-    """The bootstrap's standard error; NaN where too many resamples are undefined, 0 where all are alike."""
-    finite = drawn[np.isfinite(drawn)]
-    if len(finite) < max(2.0, ENOUGH * len(drawn)):
-        return float("nan")
-    return float(finite.std(ddof=1)) if np.ptp(finite) else 0.0
 
 
 def scaled_interval(

@@ -1,6 +1,6 @@
 """Diagnostic accuracy as numbers, for one weighting of the scans or for thousands at once.
 
-Everything takes weights [resample, scan], so that the bootstrap of `intervals.py` and the point estimate run through
+Everything takes weights [resample, scan], so that the bootstrap of `bootstrap.py` and the point estimate run through
 the same lines; with weights of one the values are those of scikit-learn (tested). What is undefined is NaN.
 """
 
@@ -35,7 +35,7 @@ class Ranked:
     """
 
     def __init__(self, y: Array, p: Array) -> None:
-        self._order = np.argsort(p, kind="stable")
+        self._order = np.argsort(p)
         self._y = y[self._order]
         self._starts = np.flatnonzero(np.diff(p[self._order], prepend=-np.inf))
 

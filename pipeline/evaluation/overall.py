@@ -7,17 +7,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.evaluation import influence, metrics
+from pipeline.evaluation.bootstrap import Spread, spreads
 from pipeline.evaluation.cases import numbered
 from pipeline.evaluation.intervals import (
-    MANY,
     Array,
     Groups,
     Measure,
     distinct,
     measure,
-    resampled,
-    scaled_interval,
-    spread_of,
     undefined,
     wilson,
     without_interval,
@@ -54,7 +51,8 @@ def overall(rows: pd.DataFrame, findings: list[str], task: str, section: Evaluat
     tops = [k for k in TOPS if k < len(findings)]
     names = ("accuracy", "balanced_accuracy", *(f"top_{k}_accuracy" for k in tops))
     hits, own = _hits(truth, p[whole], (1, *tops)), numbered(patients[whole])
-    found |= _intervals(names, _agreement(truth, hits), lambda: _agreement_influence(truth, hits), own, section,
+    statistic = _agreement(truth, hits, len(findings))
+    found |= _intervals(names, statistic, lambda: _agreement_influence(truth, hits), own, section,
                         "a class has no scans")  # fmt: skip
     return found | {"confusion": {"classes": findings, "rows_true_columns_predicted": table.tolist()}}
 
@@ -117,9 +115,9 @@ def _hits(truth: np.ndarray, p: Array, tops: Sequence[int]) -> Array:
     return np.column_stack([rank < k for k in tops]).astype(float)
 
 
-def _agreement(truth: np.ndarray, hits: Array) -> Callable[[Array], Array]:
+def _agreement(truth: np.ndarray, hits: Array, classes: int) -> Callable[[Array], Array]:
     """Accuracy, the mean over the classes of the share that is recognised, and the top-k accuracies."""
-    member = np.eye(int(truth.max()) + 1)[truth]
+    member = np.eye(classes)[truth]
 
     def statistic(weights: Array) -> Array:
         of_class, right = weights @ member, weights @ (member * hits[:, :1])
@@ -148,16 +146,11 @@ def _intervals(
     if n == 0:
         return {name: undefined(level, 0, "no labelled scans") for name in names}
     values = statistic(metrics.ones(n))[0]
-    if not np.isfinite(values).all():
-        errors, how = [np.nan] * len(names), ""
-    elif n > MANY:
-        errors, how = [influence.standard_error(column, patients) for column in linear().T], "linear approximation"
-    else:
-        drawn = resampled(statistic, patients, section.resamples, section.seed)
-        errors, how = [spread_of(column) for column in drawn.T], "bootstrap"
+    known = bool(np.isfinite(values).all())
+    spread = spreads(statistic, lambda: linear().T, patients, section) if known else [Spread(np.nan, "")] * len(names)
     found, groups = dict[str, Measure](), distinct(patients)
-    for name, value, error in zip(names, values, errors, strict=True):
-        interval = scaled_interval(value, error, groups, level, "logit")
+    for name, value, one in zip(names, values, spread, strict=True):
+        interval = one.interval(value, groups, level, "logit")
         if not np.isfinite(value):
             found[name] = undefined(level, n, missing)
         elif interval is None and name.endswith("accuracy") and name != "balanced_accuracy":
@@ -167,5 +160,6 @@ def _intervals(
             reason = "the bootstrap gives no interval: too few scans, or no spread"
             found[name] = without_interval(value, level, n, reason)
         else:
-            found[name] = measure(value, *interval, level, f"{how} by patient, logit scale", n)
+            low, high, method = interval
+            found[name] = measure(value, low, high, level, method, n)
     return found

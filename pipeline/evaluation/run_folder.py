@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.config import Config, load_config, problems
 from pipeline.domain import OperatingPoint, UsageError
-from pipeline.evaluation.table import check_predictions, read_table
+from pipeline.evaluation.table import check_predictions, findings_of, read_table
 from pipeline.files import read_json, sha256_of
 
 POINTS = TypeAdapter(dict[str, OperatingPoint])
@@ -52,7 +52,22 @@ def read_run(folder: Path) -> Run:
     check_unchanged(folder / "model")
     settings, points = read_frozen(folder / "model")
     table = check_predictions(read_table(folder / "predictions.csv"), str(folder / "predictions.csv"))
+    _check_findings(findings_of(table.columns), settings, folder)
     return Run(folder, table, load_config(folder / "config.yaml"), settings, points)
+
+
+def _check_findings(predicted: list[str], settings: Mapping[str, Any], folder: Path) -> None:
+    """Predictions of other findings belong to another model, whose thresholds these are not; their order is free.
+
+    Raises:
+        UsageError: If they are not the model's.
+    """
+    own = [str(finding) for finding in settings.get("findings", predicted)]
+    if set(predicted) != set(own):
+        raise UsageError(
+            f"{folder}: predictions.csv and model/ do not belong together (wrong_model): expected predictions of "
+            f"{', '.join(own)}, found {', '.join(predicted)}; put back the file that pipeline.train wrote"
+        )
 
 
 def read_frozen(model: Path) -> tuple[dict[str, Any], dict[str, OperatingPoint]]:

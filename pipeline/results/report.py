@@ -14,7 +14,7 @@ from pipeline.results import tables, words
 from pipeline.results.cohort_flow import Flow
 from pipeline.results.drawing import Drawing, page_svg
 from pipeline.results.language import Language
-from pipeline.results.robustness import robustness_answer, robustness_rows
+from pipeline.results.robustness import gate_rows, robustness_answer, robustness_rows
 from pipeline.results.table_one import Section
 
 TEMPLATES = Path(__file__).parent
@@ -37,6 +37,8 @@ class Report:
         table_one: Names of the cohort's parts, and the sections of its Table 1.
         robustness: Finding -> content of robustness.json.
         gallery: Finding -> content of gallery.json.
+        gate: Kind of strangeness -> what the out-of-distribution gate makes of it, from robustness.json.
+        maps: What the model's heat maps are worth, in a sentence.
         say: The reader's language.
         made: Day of the report.
     """
@@ -53,6 +55,8 @@ class Report:
     table_one: tuple[Sequence[str], Sequence[Section]] = ((), ())
     robustness: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     gallery: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    gate: Mapping[str, Any] = field(default_factory=dict)
+    maps: str = ""
     say: Language = field(default_factory=lambda: Language("en"))
     made: date = field(default_factory=date.today)
 
@@ -86,6 +90,8 @@ def render(report: Report) -> str:
         sections=[_section(numbers, finding, report) for finding in findings],
         overview=[(f, [tables.row(k, numbers["findings"][f][k]) for k in OVERVIEW]) for f in findings],
         overall=tables.overall_rows(numbers),
+        class_sets=words.class_sets(numbers.get("overall", {}).get("prediction_sets", {})),
+        gate=gate_rows(report.gate),
         splits=tables.split_rows(report.evaluation),
         headlines=[line for split, entry in report.evaluation.items() for line in words.headline(entry, split)],
         settings=[pair for pair in tables.flat(report.settings) if pair[0] not in PLACES],

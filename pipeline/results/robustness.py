@@ -93,16 +93,20 @@ def robustness_answer(found: Mapping[str, Any]) -> str:
     return f"{said}, with {_flips(worst['flips'])} of the decisions flipped." if flipped else f"{said}."
 
 
+def gate_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(Kind of strangeness, AUROC of the gate with interval, share that it flags); the test scans themselves last."""
+    strange = [(kind, with_interval(one["auroc"]), _flips(one["flagged"])) for kind, one in found.items()
+               if kind != AS_IS]  # fmt: skip
+    return [*strange, ("the test scans as they are", "–", _flips(found[AS_IS]["flagged"]))] if found else []
+
+
 def gate_sentences(found: Mapping[str, Any]) -> list[str]:
-    """How well the out-of-distribution gate tells strange scans, in a sentence; none without a gate."""
-    if not found:
+    """What the out-of-distribution gate flags wrongly, and what it misses most, in a sentence; none without a gate."""
+    strange = {kind: one["flagged"]["value"] for kind, one in found.items() if kind != AS_IS}
+    if not strange or None in strange.values():
         return []
-    parts = [
-        f"{kind} {plain(one['auroc']['value'])} ({percent(round(one['flagged']['value'], 2))} flagged)"
-        for kind, one in found.items() if kind != AS_IS
-    ]  # fmt: skip
-    own = percent(round(found[AS_IS]["flagged"]["value"], 2))
+    worst = min(strange, key=strange.__getitem__)
     return [
-        f"the out-of-distribution gate flags {own} of the test scans; its AUROC against strange versions of them: "
-        f"{', '.join(parts)}. What it does not tell apart it lets pass"
+        f"the out-of-distribution gate flags {_flips(found[AS_IS]['flagged'])} of the test scans as they are; of the "
+        f"strange versions of them it misses {worst} most: {percent(round(strange[worst], 3))} flagged"
     ]

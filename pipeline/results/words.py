@@ -71,10 +71,10 @@ SPLITS = {
 
 
 def plain(value: float | None, places: int = 2) -> str:
-    """A number with a fixed number of decimals, a dash where there is none; never "1.00" for less than 1."""
+    """A number with a fixed number of decimals, a dash for none; never "1.00" for less than 1, and never "−0.00"."""
     if value is None:
         return "–"
-    text = f"{value:.{places}f}"
+    text = f"{value:z.{places}f}"
     if value < 1 and text == f"{1:.{places}f}":
         return f"> {1 - 10**-places:.{places}f}"
     return text.replace("-", "−")
@@ -169,6 +169,20 @@ def consequences(found: Mapping[str, Any]) -> list[str]:
             f"uncertainty {parts['uncertainty']:.3f} + within bins {plain(parts['within_bins'], 3)}."
         )
     return said
+
+
+def class_sets(found: Mapping[str, Any]) -> list[str]:
+    """What the prediction sets over all classes mean for use; nothing where there are none."""
+    if "coverage" not in found:
+        return []
+    single, error = found["single_answer"], found["error_among_single"]
+    kept = f"among those: error {with_interval(error)}" if error["value"] is not None else "so none is decided"
+    return [
+        f"Prediction sets meant to hold the true class for {percent(found['stated_coverage'])} of the scans of each "
+        f"class hold it for {percent(round(found['coverage']['value'], 3))} of all scans, with "
+        f"{found['mean_size']:.1f} classes on average. The set is a single class for "
+        f"{percent(round(single['value'], 3))} of the scans; {kept}."
+    ]
 
 
 def pairs(area: float) -> str:

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from pipeline.audit.local_check import local_check, sentences
+from pipeline import publish
+from pipeline.audit.local_check import NO_CARD, OTHER_UNIT, card_of, local_check, sentences
 from pipeline.audit.recalibrate import refitted
 from pipeline.domain import OperatingPoint, ReadRules, UsageError
 from pipeline.evaluate import main
@@ -133,6 +134,42 @@ def test_a_recalibrated_copy_fits_these_scans_and_says_so(
     predicted = [new.predict(site / "scans" / f"{n}.nii").probabilities["nodule"] for n in range(22)]
     assert np.mean(predicted) == pytest.approx(0.5, abs=0.02)  # the share of positives; a fresh network says otherwise
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".copy")] == []
+
+
+def test_patients_are_checked_too_but_not_against_a_card_of_scans(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(local, "run_isolated", run_here)
+    calls = list[int]()
+    monkeypatch.setattr(publish, "assess", lambda *given: calls.append(1) or assess(*given))
+    assert main([*words(site, tmp_path / "out"), "--unit", "patient"]) == 0
+    assert len(calls) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the model's card judges another unit than each patient and can't be compared" in said
+    assert "each row is a patient: the max of the probabilities of its scans" in said
+    found = json.loads((tmp_path / "out" / "local_check.json").read_text())["nodule"]
+    numbers = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert found["auroc"] == {"here": numbers["all"]["findings"]["nodule"]["auroc"], "card": None}
+    assert "heat maps can be trusted was not measured" not in said
+    assert "can be trusted was not measured" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kept", "unit", "found", "why"),
+    [
+        (None, "scan", {}, NO_CARD),
+        ({}, "scan", {}, NO_CARD),
+        ({"test": {"findings": {"nodule": 1}}}, "scan", {"nodule": 1}, ""),
+        ({"test": {"findings": {"nodule": 1}, "unit": "study"}}, "study", {"nodule": 1}, ""),
+        ({"test": {"findings": {"nodule": 1}, "unit": "study"}}, "scan", {}, OTHER_UNIT.format("scan")),
+    ],
+)
+def test_a_card_counts_where_it_judges_the_same_unit(
+    tmp_path: Path, kept: dict | None, unit: str, found: dict, why: str
+) -> None:
+    if kept is not None:
+        (tmp_path / "evaluation.json").write_text(json.dumps(kept))
+    assert card_of(tmp_path, unit) == (found, why)
 
 
 def test_too_few_patients_are_not_recalibrated_on(

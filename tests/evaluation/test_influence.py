@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation import accuracy, compare, influence, intervals, metrics, overall
+from pipeline.evaluation import accuracy, bootstrap, compare, influence, intervals, metrics, overall
 from pipeline.evaluation.cases import Cases
 from pipeline.sections import EvaluateSection
 from tests.evaluation.studies import study
@@ -51,7 +51,7 @@ def test_an_influence_is_the_derivative_by_a_scans_weight(name: str) -> None:
 def test_the_linear_standard_error_is_that_of_the_bootstrap(name: str) -> None:
     cases = cases_of(1)
     value = weighted(cases, name)
-    drawn = intervals.resampled(lambda w: np.array([[value(row)] for row in w]), cases.patients, 600, 0)
+    drawn = bootstrap.resampled(lambda w: np.array([[value(row)] for row in w]), cases.patients, 600, 0)
     assert influence.standard_error(influences(cases, name), cases.patients) == pytest.approx(drawn.std(), rel=0.1)
 
 
@@ -67,8 +67,9 @@ def test_large_tables_get_nearly_the_same_intervals_without_a_bootstrap(monkeypa
     cases, section = cases_of(3, 400), EvaluateSection()
     names = (*metrics.RANKING, "brier", *metrics.AT_POINT)
     drawn = accuracy.measures(cases, section, names)
-    monkeypatch.setattr(accuracy, "MANY", 100)
-    monkeypatch.setattr(accuracy, "resampled", None)
+    for room in (accuracy, bootstrap):
+        monkeypatch.setattr(room, "MANY", 100)
+    monkeypatch.setattr(bootstrap, "resampled", None)
     linear = accuracy.measures(cases, section, names)
     assert linear["auroc"]["method"] == "Obuchowski, logit scale"
     assert linear["mcc"]["method"] == "linear approximation by patient, atanh scale"
@@ -95,9 +96,9 @@ def test_large_tables_get_nearly_the_same_averages_and_comparison(monkeypatch: p
         return found | {f"difference {k}": m for k, m in compare.compare(ours, theirs, section).items()}
 
     drawn = both()
-    for room in (overall, compare):
+    for room in (bootstrap, compare):
         monkeypatch.setattr(room, "MANY", 100)
-        monkeypatch.setattr(room, "resampled", None)
+    monkeypatch.setattr(bootstrap, "resampled", None)
     for name, found in both().items():
         assert found["value"] == pytest.approx(drawn[name]["value"], abs=1e-12)
         width = drawn[name]["high"] - drawn[name]["low"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from pipeline.evaluation import intervals, metrics
+from pipeline.evaluation import bootstrap, intervals, metrics
 from pipeline.evaluation.accuracy import measures
 from pipeline.sections import EvaluateSection
 from tests.evaluation.studies import sensitivity, study
@@ -62,7 +62,7 @@ def test_scans_of_a_patient_that_are_copies_count_once() -> None:
 def test_clustered_variance_agrees_with_the_bootstrap() -> None:
     cases = study(np.random.default_rng(5), 300, 3, share=0.6)
     ranked = metrics.Ranked(cases.y, cases.p)
-    drawn = intervals.resampled(lambda w: ranked.auroc(w)[:, None], cases.patients, 2000, 0)
+    drawn = bootstrap.resampled(lambda w: ranked.auroc(w)[:, None], cases.patients, 2000, 0)
     variance = intervals.auroc_covariance(cases.y, intervals.auroc_parts(cases.y, cases.p)[:, None], cases.patients)
     assert variance[0, 0] == pytest.approx(drawn.var(ddof=1), rel=0.1)
 
@@ -84,15 +84,15 @@ def test_newcombe_solves_its_equation_at_hanley_and_mcneils_variance() -> None:
 
 
 def test_draws_take_as_many_patients_as_there_are() -> None:
-    counts = np.concatenate(list(intervals.draws(7, 7, 500, 1)))
+    counts = np.concatenate(list(bootstrap.draws(7, 7, 500, 1)))
     assert counts.shape == (500, 7)
     assert (counts.sum(axis=1) == 7).all()
     assert counts.mean(axis=0) == pytest.approx(np.ones(7), abs=0.2)
 
 
 def test_small_pieces_hold_the_same_statistic(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "CELLS", 50)
-    values = intervals.resampled(lambda w: w.sum(axis=1, keepdims=True), np.arange(10), 33, 0)
+    monkeypatch.setattr(bootstrap, "CELLS", 50)
+    values = bootstrap.resampled(lambda w: w.sum(axis=1, keepdims=True), np.arange(10), 33, 0)
     assert values.ravel().tolist() == [10.0] * 33
 
 
@@ -102,7 +102,7 @@ def test_small_pieces_hold_the_same_statistic(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_interval_lies_round_its_value(scale: intervals.Scale, value: float, expected: float) -> None:
     drawn = value + 0.02 * np.random.default_rng(0).normal(size=4000)
-    found = intervals.scaled_interval(value, intervals.spread_of(drawn), 50, 0.95, scale)
+    found = intervals.scaled_interval(value, bootstrap.spread_of(drawn), 50, 0.95, scale)
     assert found is not None
     half = 2.0096 * drawn.std(ddof=1)
     assert found == pytest.approx((expected - half, expected + half), abs=0.1 * half)
@@ -113,7 +113,7 @@ def test_interval_lies_round_its_value(scale: intervals.Scale, value: float, exp
     [(np.full(100, 0.5), 9), (np.r_[np.full(60, np.nan), np.linspace(0, 1, 40)], 9), (np.linspace(0, 1, 100), 1)],
 )
 def test_no_interval_without_spread_definition_or_patients(drawn: np.ndarray, groups: int) -> None:
-    assert intervals.scaled_interval(0.5, intervals.spread_of(drawn), groups, 0.95, "logit") is None
+    assert intervals.scaled_interval(0.5, bootstrap.spread_of(drawn), groups, 0.95, "logit") is None
 
 
 def test_one_patient_with_a_hundred_scans_does_not_shrink_the_interval() -> None:

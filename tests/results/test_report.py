@@ -7,6 +7,7 @@ import pytest
 from pipeline.domain import OperatingPoint
 from pipeline.evaluation.assess import assess
 from pipeline.evaluation.table import check_predictions
+from pipeline.results import words
 from pipeline.results.cohort_flow import flow_of
 from pipeline.results.language import Language
 from pipeline.results.model_card import model_card
@@ -15,6 +16,7 @@ from pipeline.results.table_one import table_one
 from pipeline.sections import EvaluateSection
 from tests.evaluation.runs import predictions
 
+STRANGE = ("inverted", "all air", "static", "mirrored", "upside down", "half missing")
 EVIL = "<script>alert(1)</script>"
 
 
@@ -41,8 +43,11 @@ def full_report(found: dict[str, Any], split: str, say: Language) -> Report:
     }  # fmt: skip
     case = {"scan_id": "a1", "y": 1, "p": 0.4, "slice": 2, "slices": 9, "image": "data:image/png;base64,"}
     cases = [case | {"kind": kind} for kind in ("missed", "false alarm", "unsure")]
+    gate = {"as it is": {"flagged": measured(0.1)}}
+    gate |= {kind: {"auroc": measured(0.9), "flagged": measured(0.7)} for kind in STRANGE}
+    maps = "Maps of this model passed their checks: the peak lies in the lesion in 9 of 10 scans with a mask."
     return Report("lung", found, split, {}, flow=flow, table_one=one, say=say, robustness={"nodule": kinds},
-                  gallery={"nodule": cases})  # fmt: skip
+                  gallery={"nodule": cases}, gate=gate, maps=maps)  # fmt: skip
 
 
 def measured(value: float) -> dict[str, Any]:
@@ -144,3 +149,36 @@ def test_no_value_breaks_the_cards_tables(site: str) -> None:
     rows = [line for line in lines if line.startswith("| site: ")]
     assert len(rows) == 2
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {7}
+
+
+def test_strange_scans_stand_in_a_table_and_heat_maps_have_their_verdict() -> None:
+    text = render(full_report(evaluation(), "test", Language("en")))
+    assert "<tr><th>upside down</th><td>0.90 (0.80 to 0.95)</td><td>70 %</td></tr>" in text
+    assert "<tr><th>the test scans as they are</th><td>–</td><td>10 %</td></tr>" in text
+    assert '<a href="#gate">' in text
+    assert text.count("Maps of this model passed their checks") == 1  # beside the pictures
+    bare = page(evaluation(), maps="It was not measured.")
+    assert bare.count("It was not measured.") == 1
+    assert 'id="gate"' not in bare
+
+
+def class_sets(**changes: Any) -> dict[str, Any]:
+    """Prediction sets of a multiclass task, as they stand in evaluation.json."""
+    found = {"stated_coverage": 0.9, "coverage": measured(0.92), "single_answer": measured(0.6),
+             "error_among_single": measured(0.1) | {"low": 0.05}, "mean_size": 1.44}  # fmt: skip
+    return found | changes
+
+
+def test_prediction_sets_over_classes_are_put_in_words() -> None:
+    assert words.class_sets(class_sets()) == [
+        "Prediction sets meant to hold the true class for 90 % of the scans of each class hold it for 92 % of all "
+        "scans, with 1.4 classes on average. The set is a single class for 60 % of the scans; among those: error "
+        "0.10 (0.05 to 0.15)."
+    ]
+    nothing = class_sets(error_among_single=measured(0.1) | {"value": None, "reason": "no set is a single answer"})
+    assert words.class_sets(nothing)[0].endswith("; so none is decided.")
+    assert words.class_sets({"stated_coverage": 0.9, "reason": "no labelled scans"}) == []
+    found = evaluation(("organ=a", "organ=b"))
+    for split in found.values():
+        split["overall"]["prediction_sets"] = class_sets()
+    assert "hold it for 92 % of all scans" in page(found)

@@ -31,7 +31,16 @@ def numbers(auroc: dict[str, Any], **counts: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.967, "0.97"), (1.0, "1.00"), (0.9961, "> 0.99"), (0.0, "0.00"), (-0.5, "−0.50"), (None, "–")]
+    ("value", "text"),
+    [
+        (0.967, "0.97"),
+        (1.0, "1.00"),
+        (0.9961, "> 0.99"),
+        (-0.0004, "0.00"),
+        (0.0, "0.00"),
+        (-0.5, "−0.50"),
+        (None, "–"),
+    ],
 )
 def test_a_number_is_never_rounded_to_perfect(value: float | None, text: str) -> None:
     assert words.plain(value) == text
