@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import shutil
@@ -369,3 +370,14 @@ def test_maps_made_in_two_ways_are_never_mixed(tmp_path: Path, kind: str) -> Non
     score(plain)
     add_report(model, "explanation.json", {})
     assert score(plain).read_now == 0
+
+
+def test_a_folder_on_a_read_only_disk_is_told(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UsageError, match=r"can't be made a folder \(OSError\); choose another"):
+        score(Request(model, scans, tmp_path / "out"))
