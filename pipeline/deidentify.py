@@ -71,9 +71,12 @@ def _run(options: Options) -> int:
             rows.append(_archive_row(path) if is_archive(path) else _row(path, key, options, written))
             report(done, len(files))
     table = pd.DataFrame(rows, columns=["file", "input_sha256", "status", "detail", "modality", *_COUNTS])
+    table[list(_COUNTS)] = table[list(_COUNTS)].astype("Int64")  # whole numbers, empty for what was refused
     write_table(options.out / REPORT, table.sort_values(["status", "file", "input_sha256"]))
     statuses = Counter(table["status"])
     stdout.print(f"{len(files)} files: {', '.join(f'{n} {status}' for status, n in statuses.items())}", markup=False)
+    for why, count in Counter(table["detail"][table["status"] == "rejected"]).most_common():
+        stdout.print(f"  rejected {count}: {why}", markup=False)
     stdout.print(f"written: {options.out / REPORT} and the copies beside it; the key is in {options.key}", markup=False)
     stdout.print("pixels are copied unchanged; look at the copies before you give them away", markup=False)
     return DONE if statuses["ok"] and statuses["ok"] == len(files) else WITH_REJECTIONS

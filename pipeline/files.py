@@ -1,5 +1,6 @@
 """Writing files whole or not at all, and their hashes. Knows nothing of scans."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,17 +16,20 @@ from pipeline.domain import UsageError
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 """First characters that make a spreadsheet run a cell as a formula (CWE-1236)."""
 
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+"""Errors of a folder that can't be made or written to."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside `path`; on success it is fsynced and renamed onto `path`, else removed.
 
     A reader sees the old file or the new one, never a half; a full disk leaves the old one as it was.
+
+    Raises:
+        UsageError: If the folder can't be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path)
     try:
         yield temporary
         with temporary.open("rb+") as written:
@@ -34,6 +38,22 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new temporary file in the folder of `path`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UsageError(
+            f"{path.parent}: {path.name} can't be written there ({type(error).__name__}); choose a folder that you may "
+            "write to"
+        ) from None
+    os.close(handle)
+    return Path(name)
 
 
 def check_apart(out: Path, inputs: Mapping[str, Path]) -> None:

@@ -173,7 +173,12 @@ def _tell(summary: "Summary", options: Options) -> None:
     stdout.print(f"written: {summary.predictions} (and .parquet), summary.json", markup=False)
     if summary.units:
         stdout.print(f"written: {summary.units}", markup=False)
-    stdout.print(f"next: python -m app --model {options.model} --scans {options.scans}", markup=False)
+    if options.saliency:
+        stdout.print(f"written: {options.out / 'saliency'} (heat maps)", markup=False)
+    if options.dicom_sr or options.store:
+        stdout.print(f"written: {options.out / 'dicom'} (holds the patients' names)", markup=False)
+    viewer = f"python -m app --model {options.model} --scans {options.scans} --scores {options.out}"
+    stdout.print(f"next: {viewer}", markup=False)
 
 
 if __name__ == "__main__":

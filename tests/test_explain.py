@@ -1,4 +1,6 @@
+import errno
 import json
+import tempfile
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -135,3 +137,16 @@ def test_nothing_is_written_among_the_scans(model, tmp_path, capsys) -> None:
 def test_without_arguments_it_says_what_it_needs(capsys) -> None:
     assert main([]) == 2
     assert "python -m pipeline.explain runs/demo/run/model" in capsys.readouterr().err
+
+
+def test_a_check_whose_verdict_can_not_be_kept_is_told_in_words(tmp_path, capsys, monkeypatch) -> None:
+    model = save_tiny(tmp_path / "model")
+    save(tmp_path / "s.nii", marked((30, 28, 20), np.diag([2.0, 2, 3, 1]), (10, 20, 8), radius=3))
+
+    def refuse(*_, **__) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    assert main([str(model), "--check", str(tmp_path / "s.nii")]) == 2
+    said = capsys.readouterr().err
+    assert f"{model}: explanation.json can't be written there (OSError); choose a folder that you may write" in said

@@ -124,3 +124,23 @@ def test_nothing_is_written_into_what_is_read(model, capsys) -> None:
 def test_no_arguments_show_how_to_begin(capsys) -> None:
     assert export.main([]) == WRONG_USE
     assert "--format onnx --out runs/demo/onnx" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_other_things_is_left_alone(model, tmp_path, capsys) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "README.md").write_text("mine")
+    assert run(model, "--format", "onnx", "--out", mine) == 2
+    assert "holds README.md, which is no export; choose a new or an empty folder" in capsys.readouterr().err
+    assert [one.name for one in mine.iterdir()] == ["README.md"]
+    assert (mine / "README.md").read_text() == "mine"
+    assert run(model, "--format", "onnx", "--out", mine / "README.md") == 2
+    assert "is a file; choose a folder" in capsys.readouterr().err
+
+
+def test_an_export_may_be_repeated_also_where_one_broke_off(model, tmp_path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.onnx").write_bytes(b"half")
+    for _ in range(2):
+        assert run(model, "--format", "onnx", "--out", out) == 0

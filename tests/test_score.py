@@ -48,6 +48,7 @@ def test_exit_codes_and_summary(model: Path, tmp_path: Path, capsys: pytest.Capt
     assert re.search(r"rejected +4  .*modality 1", said.out)
     assert "1 other files are no scans" in said.out
     assert f"written: {tmp_path / 'out' / 'predictions.csv'}" in said.out
+    assert f"--scans {tmp_path / 'mixed'} --scores {tmp_path / 'out'}\n" in said.out
     assert CANARY not in said.out + said.err
     save_nifti(tmp_path / "clean" / "a.nii", 1)
     assert score.main(words(model, tmp_path / "clean", "--out", tmp_path / "out2", "--workers", 1)) == DONE
@@ -217,7 +218,7 @@ def test_another_backend_gives_the_same_table_and_a_journal_of_its_own(
         tables[backend] = pd.read_csv(out / "predictions.csv").drop(columns="seconds")
     pd.testing.assert_frame_equal(tables["torch"], tables["onnx"], atol=2e-6)
     assert score.main(words(model, tmp_path / "scans", "--out", tmp_path / "onnx")) == WRONG_USE
-    assert "backend: there onnx, now -" in capsys.readouterr().err
+    assert "backend: there onnx, now torch" in capsys.readouterr().err
     asked = ("--engine", "ray", "--backend", "onnx")
     assert score.main(words(model, tmp_path / "scans", "--out", tmp_path / "ray", *asked)) == WRONG_USE
     assert "--backend onnx works with --engine local alone" in capsys.readouterr().err

@@ -66,7 +66,10 @@ def similar(run: Path, model: Model, volume: Volume, k: int = 5) -> list[Neighbo
                 index[name] for name in ("scan_id", "labels", "features", "spread", "model")
             )
     except (OSError, ValueError, KeyError):
-        raise UsageError(f"--run {run}: holds no readable {INDEX}; give the RUN folder that training wrote") from None
+        raise UsageError(
+            f"--run {run}: holds no readable {INDEX}; give the RUN folder that training wrote (runs of "
+            "earlier versions have none: train again, or leave --run out)"
+        ) from None
     own = identity(listing(model.folder))
     if str(made_by) != own:
         raise UsageError(f"--run {run}: its {INDEX} is of the model {made_by}, not of this one ({own})")

@@ -22,6 +22,8 @@ from pipeline.model.package import Model
 Format: TypeAlias = Literal["onnx", "openvino", "monai-bundle"]
 FILES: Mapping[Format, str] = {"onnx": "model.onnx", "openvino": "model.xml", "monai-bundle": "configs/inference.json"}
 """The file of each format that its engine is given."""
+BEGUN = ("model.onnx", "model.xml", "model.bin", "configs", "models")
+"""What an export that did not end has left, at most."""
 NOISE_INPUTS = 8
 """Inputs of noise that an export is compared on where no scans are given."""
 INTENSITIES = {
@@ -61,8 +63,9 @@ def export(model: Model, format_: Format, out: Path, inputs: Sequence[Array], sc
         scans: How many of them are real scans; 0 for noise.
 
     Raises:
-        UsageError: If an engine is not installed, or its probabilities differ from torch's.
+        UsageError: If `out` holds something else, an engine is not installed, or its probabilities differ from torch's.
     """
+    _check_own(out)
     out.mkdir(parents=True, exist_ok=True)
     path = out / FILES[format_]
     _write(model, format_, out)
@@ -84,6 +87,15 @@ def export(model: Model, format_: Format, out: Path, inputs: Sequence[Array], sc
     write_text(out / "README.md", _readme(model, format_))
     write_sums(out)
     return gap
+
+
+def _check_own(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; choose a folder")
+    if out.is_dir() and not (out / "export.json").is_file():
+        foreign = sorted(one.name for one in out.iterdir() if one.name not in BEGUN and not one.name.startswith("."))
+        if foreign:
+            raise UsageError(f"--out {out}: holds {foreign[0]}, which is no export; choose a new or an empty folder")
 
 
 def noise(model: Model) -> list[Array]:

@@ -24,6 +24,8 @@ def verify(folder: Path) -> dict[str, str]:
                          "safetensors and JSON, the `model` folder that training wrote")  # fmt: skip
     if not folder.is_dir():
         raise ModelError("missing", f"{folder} is no folder; give the `model` folder that training wrote")
+    if not (folder / LISTING).is_file() and (folder / "model" / LISTING).is_file():
+        raise ModelError("manifest", f"{folder} is a run, its model is {folder / 'model'}: give that")
     here = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     unsafe = sorted(p.name for p in here.values() if p.suffix not in SAFE_SUFFIXES)
     if unsafe:

@@ -20,7 +20,8 @@ from pipeline.model.integrity import identity, verify
 from pipeline.model.preprocess import ModelInput, preprocess
 from pipeline.model.settings import Settings, read_model_json, read_settings
 from pipeline.model.tensor_files import ModelError, read_safetensors
-from pipeline.scans.find import read_volume
+from pipeline.scans.find import only_scan, read_volume
+from pipeline.scans.kept import headers_kept
 from pipeline.sections import PreprocessSection
 
 GATE = "gate.safetensors"
@@ -91,13 +92,18 @@ class Model:
         return {finding: point.threshold for finding, point in self.operating_points.items()}
 
     def predict(self, scan: str | Path | Scan | Volume) -> Prediction:
-        """The prediction for a scan on disk or a volume in memory.
+        """The prediction for a scan on disk or a volume in memory; its scan_id is "" for a volume.
 
         Raises:
             ScanError: If the scan is refused.
         """
-        volume = scan if isinstance(scan, Volume) else read_volume(scan, self.read_rules)
-        scan_id = scan.scan_id if isinstance(scan, Scan) else ""
+        if isinstance(scan, Volume):
+            return self._predict(scan, "")
+        with headers_kept():  # those that tell which scan it is are read once
+            found = scan if isinstance(scan, Scan) else only_scan(scan)
+            return self._predict(read_volume(found, self.read_rules), found.scan_id)
+
+    def _predict(self, volume: Volume, scan_id: str) -> Prediction:
         return self.predict_inputs([preprocess(volume, self.preprocess, self.channels)], [scan_id])[0]
 
     def predict_inputs(self, inputs: Sequence[ModelInput], scan_ids: Sequence[str]) -> list[Prediction]:

@@ -39,7 +39,8 @@ def _warning(finding: str, name: str, auroc: Mapping[str, Any], own: float | Non
         f"{auroc['high']:.2f})"
     )
     if value >= own - NEAR:
-        near = f"near the model's {own:.2f}. The model may have learned that instead of the finding"
+        where = "above" if value > own + NEAR else "near"
+        near = f"{where} the model's {own:.2f}. The model may have learned that instead of the finding"
         return f"{alone}, {near}; {ADVICE[name]}"
     if name == "header" and auroc["low"] > CHANCE:
         partly = f"a part of the model's {own:.2f} may come from that"

@@ -18,7 +18,7 @@ from pipeline.scans.select import Unchosen, check_accepted, choose
 from pipeline.scans.series import Found, assemble
 from pipeline.scans.shared import Pool
 
-__all__ = ["Survey", "find_scans", "read_identity", "read_volume", "relative_path", "survey"]
+__all__ = ["Survey", "find_scans", "only_scan", "read_identity", "read_volume", "relative_path", "survey"]
 
 ANISOTROPY = 10.0
 """Voxels that are more than so many times as long as wide give the warning `anisotropy`."""
@@ -143,7 +143,7 @@ def read_volume(path_or_scan: str | Path | Scan, rules: ReadRules = ReadRules())
     if isinstance(path_or_scan, Scan):
         return _read(path_or_scan, rules)
     with headers_kept():
-        return _read(_only_scan(Path(path_or_scan)), rules)
+        return _read(only_scan(path_or_scan), rules)
 
 
 def _read(scan: Scan, rules: ReadRules) -> Volume:
@@ -183,7 +183,14 @@ def _shape_warnings(volume: Volume) -> tuple[str, ...]:
     return ("anisotropy",) if uneven else ()
 
 
-def _only_scan(path: Path) -> Scan:
+def only_scan(path: str | Path) -> Scan:
+    """The one scan that a file or folder holds.
+
+    Raises:
+        ScanError: If there is none, or several.
+        UsageError: If the path does not exist.
+    """
+    path = Path(path)
     found = survey(path)
     if len(found.scans) == 1:
         return found.scans[0]

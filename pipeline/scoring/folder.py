@@ -15,7 +15,8 @@ import pandas as pd
 from pipeline import __version__
 from pipeline.console import progress
 from pipeline.domain import Scan, UsageError
-from pipeline.files import check_apart
+from pipeline.explanation.gradcam import way_of
+from pipeline.files import UNWRITABLE, check_apart
 from pipeline.model.package import Model, load_model
 from pipeline.model.reference import read_reference
 from pipeline.scans.archives import stamped
@@ -105,7 +106,9 @@ def open_journal(request: Request, model: Model) -> Journal:
     """The journal of OUT, which is made a folder."""
     try:
         request.out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
         raise UsageError(
             f"--out {request.out}: can't be made a folder ({type(error).__name__}); choose another"
         ) from None
@@ -225,5 +228,8 @@ def _settings(request: Request, model: Model) -> dict[str, str]:
     """What all rows of one journal share; the folder as a hash, for its name may be a patient's."""
     root = hashlib.sha256(str(request.scans.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     kinds = {kind: "yes" if kind in request.kinds else "no" for kind in WRITERS}
-    backend = {} if request.backend == "torch" else {"backend": request.backend}
-    return {"model": model.model_id, "software": __version__, "scans folder": root, **kinds, **backend}
+    way = way_of(model) if request.kinds else None  # another `explain --check` may have changed it
+    return {
+        "model": model.model_id, "software": __version__, "scans folder": root, "backend": request.backend, **kinds,
+        "maps": f"{way.method} {way.layer}".strip() if way else "no",
+    }  # fmt: skip

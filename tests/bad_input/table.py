@@ -31,6 +31,9 @@ reads what has one meaning only: content before name (A5, A6), implicit elements
 bits above the stored ones (C13), a tilted gantry as a shear (E11). What needs the user's word has a setting:
 `read.allow_gaps` (E6), `read.assume_ras` (G20).
 
+What a PACS can do wrong (class J) is in docs/pacs.md, tested in tests/scans/test_pacs.py; damaged models (class I) in
+tests/bad_input/test_models.py.
+
 | Case | Input | Outcome | Inputs | Test |
 |---|---|---|---|---|
 """

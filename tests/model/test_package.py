@@ -144,3 +144,12 @@ def test_a_listing_that_points_outside_is_refused(folder) -> None:
     (folder / "SHA256SUMS").write_text(f"{'0' * 64}  ../../etc/passwd\n")
     with pytest.raises(ModelError, match="manifest"):
         verify(folder)
+
+
+def test_a_run_given_for_its_model_is_told(folder) -> None:
+    run = folder.parent / "run"
+    run.mkdir()
+    folder.rename(run / "model")
+    (run / "curve.csv").touch()
+    with pytest.raises(ModelError, match=r"run is a run, its model is .*run.model: give that"):
+        load_model(run)

@@ -78,8 +78,8 @@ def test_no_canary_of_forty_is_left(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert CANARY.encode() not in everything(tmp_path / "out").replace(str(tmp_path).encode(), b"")
     assert CANARY not in said.out + said.err
     assert path.read_bytes() == before
-    (row,) = pd.read_csv(tmp_path / "out" / "deidentified.csv").to_dict("records")
-    assert (row["status"], row["words"]) == ("ok", 2)
+    (row,) = pd.read_csv(tmp_path / "out" / "deidentified.csv", dtype=str).to_dict("records")
+    assert (row["status"], row["words"]) == ("ok", "2")
     assert set(errors(tmp_path / "out" / row["file"])) <= set(errors(path)), "it is as valid as before"
 
 

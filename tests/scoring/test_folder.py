@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import shutil
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from pipeline.domain import Reason, Scan, ScanError, UsageError
+from pipeline.explanation.trust import MapTrust, save_trust
 from pipeline.files import read_json, write_sums
 from pipeline.model.backbone import Classifier
+from pipeline.model.integrity import add_report
 from pipeline.model.package import Model, load_model
 from pipeline.model.reference import Reference, write_reference
 from pipeline.model.tensor_files import ModelError
@@ -68,6 +71,7 @@ def test_every_scan_gives_one_row_and_equals_the_python_face(model: Path, scans:
     for path in ("v03.nii.gz", "series"):
         row = rows[rows["path"] == path].iloc[0]
         alone = loaded.predict(scans / path)
+        assert alone.scan_id == row["scan_id"]
         assert float(row["p_nodule"]) == alone.probabilities["nodule"]
         assert bool(int(row["positive_nodule"])) == alone.positive["nodule"]
         assert float(row["uncertainty"]) == pytest.approx(alone.uncertainty, abs=1e-6)
@@ -351,3 +355,29 @@ def test_a_row_that_an_engine_loses_is_never_passed_over(
     with pytest.raises(RuntimeError, match="1 scans got no row"):
         score(Request(model, scans, tmp_path / "out"))
     assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize("kind", ["saliency", "dicom"])
+def test_maps_made_in_two_ways_are_never_mixed(tmp_path: Path, kind: str) -> None:
+    model = save_tiny_model(tmp_path / "model")
+    save_nifti(tmp_path / "scans" / "a.nii", 1)
+    request = Request(model, tmp_path / "scans", tmp_path / "out", 1, kinds=(kind,))
+    score(request)
+    save_trust(model, MapTrust(None, "", "gradcam", "layer1", load_model(model).model_id[-12:], 1, {}, 1.0))
+    with pytest.raises(UsageError, match=r"maps: there hirescam act, now gradcam layer1"):
+        score(request)
+    plain = Request(model, tmp_path / "scans", tmp_path / "plain", 1)
+    score(plain)
+    add_report(model, "explanation.json", {})
+    assert score(plain).read_now == 0
+
+
+def test_a_folder_on_a_read_only_disk_is_told(
+    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UsageError, match=r"can't be made a folder \(OSError\); choose another"):
+        score(Request(model, scans, tmp_path / "out"))

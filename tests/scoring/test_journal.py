@@ -126,3 +126,15 @@ def test_rows_are_synced_in_groups_and_at_the_end(tmp_path: Path, monkeypatch: p
             journal.append(row(n))
         assert len(syncs) == 1
     assert len(syncs) == 2
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EISDIR])
+def test_a_folder_that_can_not_be_written_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, "")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(UsageError, match=r"journal.jsonl: can't be opened for writing; choose another --out"):
+        Journal(tmp_path / "journal.jsonl", SETTINGS)
