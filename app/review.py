@@ -14,11 +14,13 @@ from app.evidence import evidence_curve
 from app.export_panel import export_panel
 from app.faults import told
 from app.language import Words, spoken
+from app.map_panel import map_words
 from app.opinion_panel import opinion_panel
 from app.panels import readable_date
 from app.related import earlier_studies, other_views
 from app.session import OpenScan
 from app.settings import the_settings
+from app.similar_panel import similar_panel
 from app.volumes import Shelf
 from pipeline.domain import Prediction
 from pipeline.model.package import Model
@@ -45,6 +47,8 @@ def review(model: Model, scan: OpenScan) -> None:
                 layer = choose_layer(words, model, scan)
             with told():
                 beside = choose_beside(words, model, scan)
+            with told():
+                similar_panel(words, model, scan, the_settings().run)
             remarks(words, model, scan)
         with left:
             if beside is None:
@@ -58,13 +62,13 @@ def review(model: Model, scan: OpenScan) -> None:
 
 def results(words: Words, model: Model, scan: OpenScan) -> None:
     """What to mind, then what the model says."""
-    for sentence in panels.warnings(scan.result, scan.volume):
+    for sentence in panels.warnings(words, scan.result, scan.volume):
         st.warning(sentence, icon=":material/warning:")
     if isinstance(scan.result, Prediction):
         cards = [result_panel.result_card(words, model, scan.result, finding) for finding in model.findings]
         st.html("".join(cards))
     else:
-        refusal = panels.refusal_words(scan.result)
+        refusal = panels.refusal_words(words, scan.result)
         st.html(panels.alert(f"{words('result.no_prediction')} {refusal}"))
 
 
@@ -73,7 +77,7 @@ def remarks(words: Words, model: Model, scan: OpenScan) -> None:
     if isinstance(scan.result, Prediction):
         st.caption(" ".join(result_panel.doubts(words, scan.result, len(model.networks))))
     if model.intended_use:
-        st.html(panels.purpose(model.intended_use))
+        st.html(panels.purpose(words, model.intended_use))
     st.html(result_panel.signature(words, model))
 
 
@@ -84,14 +88,22 @@ def choose_layer(words: Words, model: Model, scan: OpenScan) -> Layer:
     finding = model.findings[0]
     if len(model.findings) > 1:
         finding = st.selectbox(words("review.finding"), model.findings, key="finding")
+    trust_words(words, model)
     with st.spinner(words("review.computing")):
         heat = session.heat_map(model, scan, finding)
         curve = evidence_curve(model, scan, finding)
     if not heat.any():
         st.info(words("review.no_region"), icon=":material/visibility_off:")
         return Layer(None, curve)
-    st.caption(words("review.hint"))
     return Layer(heat, curve)
+
+
+def trust_words(words: Words, model: Model) -> None:
+    """How the maps are made, and in plain sight whether they are to be trusted."""
+    about = map_words(words, model)
+    if not about.trusted:
+        st.warning(about.trust, icon=":material/warning:")
+    st.caption(" ".join([about.made, words("review.hint"), *([about.trust] if about.trusted else [])]))
 
 
 def choose_beside(words: Words, model: Model, scan: OpenScan) -> OpenScan | None:

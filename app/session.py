@@ -14,6 +14,7 @@ from app.display import Window, windows
 from app.scorer import Scorer, model_in_use
 from pipeline.domain import Identity, Prediction, Scan, ScanError, Volume
 from pipeline.explanation.gradcam import saliency
+from pipeline.explanation.similar import Neighbour, similar
 from pipeline.model.package import Model, load_model
 from pipeline.scans.find import read_identity, read_volume
 from pipeline.scans.instances import SLICE_MODALITIES
@@ -33,7 +34,8 @@ class OpenScan:
         has_frame: Whether the file says how it lies in the patient; without, no orientation letters are drawn.
         result: The prediction, or why the model refused to make one.
         windows: The window presets that fit it, the best one first.
-        heat: Finding -> Grad-CAM as uint8 [i, j, k] on the volume's voxels.
+        heat: Finding -> heat map as uint8 [i, j, k] on the volume's voxels.
+        near: The training scans that look most like it, once they were asked for.
     """
 
     key: str
@@ -43,6 +45,7 @@ class OpenScan:
     result: Prediction | ScanError
     windows: list[Window] = field(default_factory=list)
     heat: OrderedDict[str, NDArray[np.uint8]] = field(default_factory=OrderedDict)
+    near: list[Neighbour] = field(default_factory=list)
 
 
 class OpenScans:
@@ -104,7 +107,7 @@ def has_frame(scan: Scan) -> bool:
 
 
 def heat_map(model: Model, scan: OpenScan, finding: str) -> NDArray[np.uint8]:
-    """Grad-CAM of one finding as uint8 [i, j, k] on the scan's own voxels; computed once, then kept with the scan.
+    """The heat map of one finding as uint8 [i, j, k] on the scan's own voxels; computed once, then kept with the scan.
 
     Raises:
         ScanError: If the scan does not fit the model.
@@ -116,6 +119,19 @@ def heat_map(model: Model, scan: OpenScan, finding: str) -> NDArray[np.uint8]:
             scan.heat.popitem(last=False)
         scan.heat[finding] = (found * 255 + 0.5).astype(np.uint8)
     return scan.heat[finding]
+
+
+def neighbours(model: Model, scan: OpenScan, run: Path, count: int) -> list[Neighbour]:
+    """The training scans that look most like the scan to the model, the nearest first; looked for once.
+
+    Raises:
+        ScanError: If the scan does not fit the model.
+        UsageError: If the run's index can't be read or is another model's.
+    """
+    if not scan.near:
+        with model_in_use:
+            scan.near = similar(run, model, scan.volume, count)
+    return scan.near
 
 
 def _predicted(model: Model, volume: Volume) -> Prediction | ScanError:

@@ -76,4 +76,4 @@ def _choose(settings: Settings, model: Model, upload: Upload) -> None:
     for other in found.not_selected:
         st.html(panels.alert(words("upload.not_selected", detail=other.detail)))
     for one in found.rejections:
-        st.html(panels.alert(panels.refusal_words(ScanError(one.reason, one.detail))))
+        st.html(panels.alert(panels.refusal_words(words, ScanError(one.reason, one.detail))))
