@@ -66,7 +66,7 @@ def heat_nifti(heat: Heat, model: Model, scan: OpenScan) -> bytes:
     """
     way = way_of(model)
     trusted, _ = verdict(map_trust(model.folder), way.method, way.layer)
-    picture = nib.Nifti1Image(heat, scan.volume.affine)
+    picture = nib.Nifti1Image(heat, scan.about.affine)
     picture.header.set_slope_inter(1 / 255, 0)
     picture.header.set_xyzt_units("mm")
     picture.header["descrip"] = map_note(trusted, way.method, way.layer).encode()[:79]
@@ -83,7 +83,7 @@ def meeting_point(scan: OpenScan, heat: Heat | None) -> tuple[int, int, int]:
     """The middle of the map's hottest voxels; the middle of the volume where there is no map."""
     if heat is not None:
         return key_voxel(heat)
-    i, j, k = (n // 2 for n in scan.volume.shape)
+    i, j, k = (n // 2 for n in scan.about.shape)
     return i, j, k
 
 
@@ -129,7 +129,7 @@ def _result(case: Case, words: Words) -> list[str]:
 
 
 def _cautions(case: Case, words: Words) -> list[str]:
-    return panels.warnings(words, case.scan.result, case.scan.volume)
+    return panels.warnings(words, case.scan.result, case.scan.about)
 
 
 def _write(figure: Figure, top: float, lines: Sequence[str], size: float, colour: str = INK) -> float:
@@ -145,11 +145,12 @@ def _write(figure: Figure, top: float, lines: Sequence[str], size: float, colour
 
 def _pictures(figure: Figure, top: float, case: Case, heat: Heat | None) -> float:
     """A row of the planes that meet at the voxel; where the next row may begin."""
-    axes = display.planes(case.scan.volume)
+    volume = case.scan.volume
+    axes = display.planes(volume)
     side = (PAGE_IN[0] * 0.84 - 0.1 * 2) / 3 if len(axes) == 3 else 3.4
     for number, axis in enumerate(axes):
         view = View(axis, case.voxel[axis], case.window, case.scan.has_frame)
-        pixels = np.asarray(display.render(case.scan.volume, view, heat, 0.5))
+        pixels = np.asarray(display.render(volume, view, heat, 0.5))
         left = PAGE_IN[0] * 0.08 + number * (side + 0.1)
         place = figure.add_axes((left / PAGE_IN[0], (top - side) / PAGE_IN[1], side / PAGE_IN[0], side / PAGE_IN[1]))
         place.imshow(pixels, interpolation="none")

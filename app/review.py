@@ -28,8 +28,9 @@ from pipeline.model.package import Model
 
 @dataclass(frozen=True)
 class Layer:
-    """What lies over a scan: the heat map as uint8 [i, j, k] on its voxels, and a number for each axial slice."""
+    """What lies over a scan: a finding's heat map as uint8 [i, j, k] on its voxels, a number for each axial slice."""
 
+    finding: str = ""
     heat: NDArray[np.uint8] | None = None
     curve: list[float] | None = None
 
@@ -62,7 +63,7 @@ def review(model: Model, scan: OpenScan) -> None:
 
 def results(words: Words, model: Model, scan: OpenScan) -> None:
     """What to mind, then what the model says."""
-    for sentence in panels.warnings(words, scan.result, scan.volume):
+    for sentence in panels.warnings(words, scan.result, scan.about):
         st.warning(sentence, icon=":material/warning:")
     if isinstance(scan.result, Prediction):
         cards = [result_panel.result_card(words, model, scan.result, finding) for finding in model.findings]
@@ -94,8 +95,8 @@ def choose_layer(words: Words, model: Model, scan: OpenScan) -> Layer:
         curve = evidence_curve(model, scan, finding)
     if not heat.any():
         st.info(words("review.no_region"), icon=":material/visibility_off:")
-        return Layer(None, curve)
-    return Layer(heat, curve)
+        return Layer(curve=curve)
+    return Layer(finding, heat, curve)
 
 
 def trust_words(words: Words, model: Model) -> None:
@@ -157,14 +158,14 @@ def _date(scan: OpenScan) -> list[str]:
 
 def show(words: Words, scan: OpenScan, layer: Layer, compact: bool = False) -> None:
     """The slice canvas of a scan; keeps the point that the reader marks on it (`marked_point`)."""
-    volume, heat = scan.volume, layer.heat
+    heat = layer.heat
     described = _shelf("volumes", session.OPEN_SCANS).offer(
-        (scan.key, id(volume)), lambda: pack_volume(volume, scan.has_frame)
+        scan.number, lambda: pack_volume(scan.volume, scan.has_frame, lambda: scan.volume)
     )
     warm = None
     if heat is not None:
         shelf = _shelf("heat-maps", session.HEAT_MAPS)
-        warm = shelf.offer((scan.key, id(heat)), lambda: pack_heat(heat))
+        warm = shelf.offer((scan.number, layer.finding), lambda: pack_heat(heat))
     data: dict[str, object] = {
         "volume": described, "heat": warm, "curve": layer.curve, "compact": compact,
         "words": words.section("canvas"), "windows": [
@@ -174,7 +175,7 @@ def show(words: Words, scan: OpenScan, layer: Layer, compact: bool = False) -> N
     }  # fmt: skip
     point = slice_canvas(data, f"canvas-{scan.key}", on_point=lambda: None)
     if point is not None:
-        i, j, k, _ = turning(volume.shape) @ [*point, 1]
+        i, j, k, _ = turning(scan.about.shape) @ [*point, 1]
         st.session_state[f"point-{scan.key}"] = (int(i), int(j), int(k))
 
 

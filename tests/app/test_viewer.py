@@ -10,6 +10,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import panels, review, session
+from app.memory import Memory
 from pipeline.config import ReadRules
 from pipeline.scans.find import find_scans, read_identity
 from tests.app.conftest import NAME, save_tiny_model
@@ -96,6 +97,17 @@ def test_the_map_and_its_curve_are_computed_on_demand(open_page, model_folder, s
     assert not page.exception
     assert canvases[-1].heat["shape"] == [20, 18, 12]
     assert canvases[-1].curve == [0.0] * 9 + [1.0] + [0.0] * 2
+
+
+def test_a_scan_that_left_memory_while_on_show_is_read_again(open_page, model_folder, scans, canvases, monkeypatch):
+    monkeypatch.setattr(session, "decoded", Memory(1))
+    page = choose(open_page(model_folder, scans))
+    session.open_scan(session.the_model(model_folder), find_scans(scans)[0][1])  # another tab takes the room
+    page.toggle(key="overlay").set_value(True).run()
+    assert not page.exception
+    assert alerts(page) == []
+    assert canvases[-1].heat is not None
+    assert len({canvas.volume["url"] for canvas in canvases}) == 1, "the browser need not fetch it again"
 
 
 def test_the_page_speaks_the_chosen_language(open_page, model_folder, scans, canvases):
