@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 MOST_BYTES = 2**30
 """What all tabs together keep. Five CTs of 512 x 512 x 200; a browser that shows one holds a copy of its own."""
-READERS = 2
-"""Scans that are read at once: each takes up to three times its size meanwhile."""
+AT_WORK = 2
+"""Whole scans that are read, predicted or explained at once: each takes a few times its size meanwhile."""
 
 Key = tuple[int, str]
 """Number of the owner, and what of it."""
@@ -62,5 +62,28 @@ class Memory:
         return sum(array.nbytes for array in self._held.values())
 
 
+class Slots:
+    """A context manager that lets in so many threads at once; a thread that is in may enter again.
+
+    Args:
+        count: How many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free, self._own = threading.BoundedSemaphore(count), threading.local()
+
+    def __enter__(self) -> None:
+        depth = getattr(self._own, "depth", 0)
+        if depth == 0:
+            self._free.acquire()
+        self._own.depth = depth + 1
+
+    def __exit__(self, *_: object) -> None:
+        self._own.depth -= 1
+        if self._own.depth == 0:
+            self._free.release()
+
+
 decoded = Memory(MOST_BYTES)
-reading = threading.BoundedSemaphore(READERS)
+at_work = Slots(AT_WORK)
+"""Taken before a whole scan is held for some work, and always before the network's lock."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from app.catalog import Score, is_current
 from app.display import Window, sample, windows
-from app.memory import decoded, reading
+from app.memory import at_work, decoded
 from app.scorer import Scorer, model_in_use
 from pipeline.domain import Identity, Prediction, Reason, Scan, ScanError, Volume, Voxels
 from pipeline.explanation.gradcam import saliency
@@ -82,7 +82,7 @@ class OpenScan:
         decoded.forget(self.number)
 
     def _voxels(self) -> Voxels:
-        with reading:
+        with at_work:
             volume = self._again()
         if _look(volume) != self._look:
             raise ScanError(Reason.IO_ERROR, "its files were changed after it was opened; open it again")
@@ -142,11 +142,13 @@ def open_scan(
         ScanError: If the scan is refused.
     """
     read = partial(read_volume, scan, model.read_rules)
-    with reading:
+    with at_work:
         volume = read()
-    result = known.outcome if known is not None and is_current(known, scan) else _predicted(model, volume)
-    presets = windows(volume, model.preprocess)
-    return OpenScan(key or scan.scan_id, volume, has_frame(scan), read_identity(scan), result, presets, again or read)
+        result = known.outcome if known is not None and is_current(known, scan) else _predicted(model, volume)
+        presets = windows(volume, model.preprocess)
+        return OpenScan(
+            key or scan.scan_id, volume, has_frame(scan), read_identity(scan), result, presets, again or read
+        )
 
 
 def has_frame(scan: Scan) -> bool:
@@ -164,9 +166,10 @@ def heat_map(model: Model, scan: OpenScan, finding: str) -> NDArray[np.uint8]:
     """
 
     def made() -> NDArray[np.uint8]:
-        volume = scan.volume
-        with model_in_use:
-            return (saliency(model, volume, finding) * 255 + 0.5).astype(np.uint8)
+        with at_work:
+            volume = scan.volume
+            with model_in_use:
+                return (saliency(model, volume, finding) * 255 + 0.5).astype(np.uint8)
 
     return scan.heat(finding, made)
 
@@ -179,9 +182,10 @@ def neighbours(model: Model, scan: OpenScan, run: Path, count: int) -> list[Neig
         UsageError: If the run's index can't be read or is another model's.
     """
     if not scan.near:
-        volume = scan.volume
-        with model_in_use:
-            scan.near = similar(run, model, volume, count)
+        with at_work:
+            volume = scan.volume
+            with model_in_use:
+                scan.near = similar(run, model, volume, count)
     return scan.near
 
 

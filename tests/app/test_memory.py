@@ -1,11 +1,12 @@
 """What all browser tabs hold together: bounded, the oldest goes first, nothing is lost for good."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 
-from app.memory import Memory
+from app.memory import Memory, Slots
 
 
 def array(value: int, count: int = 10) -> np.ndarray:
@@ -68,3 +69,22 @@ def test_many_readers_at_once_never_pass_the_limit():
     assert len(seen) == 12 * 200
     assert max(used for used, _ in seen) <= 50
     assert all(own for _, own in seen)
+
+
+def test_so_many_are_at_work_at_once_and_may_enter_again():
+    slots, inside, most = Slots(2), [], []
+
+    def work() -> None:
+        with slots, slots:
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(most) == 10, "nobody waits for ever"
+    assert max(most) <= 2

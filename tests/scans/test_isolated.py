@@ -100,6 +100,32 @@ class Unloadable:
         return item
 
 
+def test_children_never_import_the_callers_script_whatever_other_threads_make_of_it(tmp_path: Path) -> None:
+    script = tmp_path / "page.py"
+    script.write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write('x')")
+    code = (
+        "import sys, threading\n"
+        "from types import ModuleType\n"
+        "from tests.scoring.ills import behave\n"
+        "from pipeline.scans.isolated import run_isolated\n"
+        "over = threading.Event()\n"
+        "def pages():\n"
+        "    while not over.is_set():\n"
+        "        page = ModuleType('__main__'); page.__file__ = sys.argv[1]; sys.modules['__main__'] = page\n"
+        "def reader(found):\n"
+        "    found += [done.result for done in run_isolated(['a', 'b'], behave, 2)]\n"
+        "threading.Thread(target=pages).start()\n"
+        "found = [[], [], []]\n"
+        "readers = [threading.Thread(target=reader, args=(one,)) for one in found]\n"
+        "[one.start() for one in readers]; [one.join() for one in readers]; over.set()\n"
+        "print(sorted(sum(found, [])), sys.modules['__main__'].__file__ == sys.argv[1])\n"
+    )
+    command = [sys.executable, "-c", code, str(script)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert said.stdout.strip() == "['A', 'A', 'A', 'B', 'B', 'B'] True"
+    assert not (tmp_path / "imported").exists()
+
+
 def test_children_end_with_the_parent() -> None:
     code = (
         "from tests.scoring.ills import behave\n"
