@@ -99,7 +99,7 @@ def _drawn(case: Case, words: Words) -> Figure:
         top = _pictures(figure, top, case, case.heat)
         about = map_words(words, case.model)
         top = _write(figure, top, [f"{about.made} {words('review.hint')}"], size=8, colour=SOFT)
-        top = _write(figure, top, [about.trust], size=8, colour=SOFT if about.trusted else WARM)
+        top = _write(figure, top, [f"{about.verdict} {about.measured}"], size=8, colour=SOFT if about.trusted else WARM)
     _write(figure, 0.75, [words("result.model", model=case.model.model_id)], size=8, colour=SOFT)
     return figure
 

@@ -18,12 +18,14 @@ class MapWords:
 
     Attributes:
         made: The method and the layer that they are drawn from.
-        trust: The verdict and what was measured.
-        trusted: Whether the maps passed their checks; else `trust` is a warning.
+        verdict: Whether to trust them.
+        measured: What was found of that; empty where nothing was.
+        trusted: Whether they passed their checks; else the verdict is a warning.
     """
 
     made: str
-    trust: str
+    verdict: str
+    measured: str
     trusted: bool
 
 
@@ -34,9 +36,8 @@ def map_words(words: Words, model: Model) -> MapWords:
     made = words("map.made", way=words("map.layer", method=method, layer=way.layer) if way.layer else method)
     trusted, _ = verdict(trust, way.method, way.layer)
     if trust is None or (trust.method, trust.layer) != (way.method, way.layer):
-        return MapWords(made, words("map.unchecked"), trusted=False)
-    said = words(f"map.{VERDICTS[trusted]}")
-    return MapWords(made, " ".join([said, *_measured(words, trust)]), trusted is True)
+        return MapWords(made, words("map.unchecked"), "", trusted=False)
+    return MapWords(made, words(f"map.{VERDICTS[trusted]}"), " ".join(_measured(words, trust)), trusted is True)
 
 
 def _measured(words: Words, trust: MapTrust) -> list[str]:

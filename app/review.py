@@ -102,9 +102,12 @@ def choose_layer(words: Words, model: Model, scan: OpenScan) -> Layer:
 def trust_words(words: Words, model: Model) -> None:
     """How the maps are made, and in plain sight whether they are to be trusted."""
     about = map_words(words, model)
-    if not about.trusted:
-        st.warning(about.trust, icon=":material/warning:")
-    st.caption(" ".join([about.made, words("review.hint"), *([about.trust] if about.trusted else [])]))
+    said = [about.made, words("review.hint")]
+    if about.trusted:
+        st.caption(" ".join([*said, about.verdict]), help=about.measured)
+    else:
+        st.warning(f"{about.verdict} {about.measured}", icon=":material/warning:")
+        st.caption(" ".join(said))
 
 
 def choose_beside(words: Words, model: Model, scan: OpenScan) -> OpenScan | None:

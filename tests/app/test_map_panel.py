@@ -31,7 +31,7 @@ def checked(own: Model, trusted: bool | None, **changes) -> None:
 def test_maps_that_were_never_checked_are_a_warning_with_their_true_method(model):
     about = map_words(words("en"), model)
     assert about.made == f"Heat map: HiResCAM, layer {way_of(model).layer}."
-    assert about.trust.endswith("never checked: do not rely on them.")
+    assert about.verdict.endswith("never checked: do not rely on them.")
     assert not about.trusted
 
 
@@ -39,8 +39,9 @@ def test_maps_that_passed_say_what_was_measured(model):
     checked(model, trusted=True)
     about = map_words(words("en"), model)
     assert about.trusted
-    assert about.trust == (
-        "The maps of this model passed their checks. The peak lay in the finding in 36 of 39 scans (wanted: at least "
+    assert about.verdict == "The maps of this model passed their checks."
+    assert about.measured == (
+        "The peak lay in the finding in 36 of 39 scans (wanted: at least "
         "80 %). Likeness to maps of shuffled weights: -0.16 (wanted: at most 0.5). Likeness under a little noise: 0.92 "
         "(wanted: at least 0.8)."
     )
@@ -49,11 +50,13 @@ def test_maps_that_passed_say_what_was_measured(model):
 def test_maps_that_failed_and_maps_without_masks_are_warnings(model):
     checked(model, trusted=False, hits=3)
     about = map_words(words("en"), model)
-    assert about.trust.startswith("The maps of this model are not to be trusted. The peak lay in the finding in 3 of")
+    assert about.verdict == "The maps of this model are not to be trusted."
+    assert about.measured.startswith("The peak lay in the finding in 3 of 39")
     assert not about.trusted
     checked(model, trusted=None, hits=None, n_masks=None)
     about = map_words(words("en"), model)
-    assert "was not measured: do not rely on them. Likeness to" in about.trust
+    assert "was not measured: do not rely on them." in about.verdict
+    assert about.measured.startswith("Likeness to")
     assert not about.trusted
 
 
@@ -67,8 +70,8 @@ def test_every_language_has_its_own_words_and_the_same_method(model, code):
     checked(model, trusted=False)
     other, english = map_words(words(code), model), map_words(words("en"), model)
     assert "HiResCAM" in other.made
-    assert "36" in other.trust
-    assert other.trust != english.trust
+    assert "36" in other.measured
+    assert other.verdict != english.verdict
     assert other.made != english.made
 
 
