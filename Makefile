@@ -1,8 +1,8 @@
-# make demo | viewer | test | test-slow | bench | clean; `make help` says what each does.
+# make demo | viewer | screenshots | test | test-slow | bench | clean; `make help` says what each does.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo viewer test test-slow fuzz bench clean
+.PHONY: help demo viewer screenshots test test-slow fuzz bench clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,6 +24,7 @@ benchmarks := $(patsubst benchmarks/%.py,%,$(shell grep -ls __main__ benchmarks/
 help:
 	@echo 'make demo        make the demo scans, then prepare, train, evaluate and score them (SEED=3: another draw, in its own folders)'
 	@echo 'make viewer      open the viewer on the demo (PORT=8501)'
+	@echo 'make screenshots the pictures of the README, from the demo (needs Chromium)'
 	@echo 'make test        lint, types, tests: at most 10 minutes on 2 cores'
 	@echo 'make test-slow   kill loops, simulations, whole runs: at most 35 minutes'
 	@echo 'make fuzz        N=10000 damaged files found and read: no crash, no hang, no fault'
@@ -44,6 +45,10 @@ demo: $(VENV)/.installed
 viewer: $(VENV)/.installed
 	@[ -d $(RUNS)/run/model ] || { echo 'No model in $(RUNS)/run/model yet: run `make demo` first.' >&2; exit 2; }
 	$(python) -m app --model $(RUNS)/run/model --scans $(DEMO_DIR)/scans --scores $(RUNS)/scores --run $(RUNS)/run --port $(PORT)
+
+screenshots: $(VENV)/.installed-dev
+	@[ -d $(RUNS)/scores ] || { echo 'No scores in $(RUNS)/scores yet: run `make demo` first.' >&2; exit 2; }
+	$(python) -m tests.e2e.screenshot $(RUNS) $(DEMO_DIR)/scans docs/images
 
 test: $(VENV)/.installed-dev
 	$(python) -m ruff check .

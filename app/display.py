@@ -171,11 +171,6 @@ def blend(rgb: NDArray[np.float32], heat: NDArray[np.float32], opacity: float) -
     return rgb * (1 - alpha) + colours * alpha
 
 
-def peak(heat: NDArray[np.uint8], axis: int) -> int:
-    """The slice across `axis` that holds the hottest voxel."""
-    return int(np.unravel_index(int(heat.argmax()), heat.shape)[axis])
-
-
 def _resized(plane: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
     """The picture at another size, bilinear, colours one by one (Pillow resizes float pictures of one channel)."""
     if plane.ndim == 3:

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from app.memory import at_work
+from app.scorer import model_in_use
 from app.session import OpenScan, heat_map
 from pipeline.explanation.evidence import slice_evidence
 from pipeline.model.package import Model
@@ -17,10 +19,19 @@ def evidence_curve(model: Model, scan: OpenScan, finding: str) -> list[float] | 
     Raises:
         ScanError: If the scan does not fit the model.
     """
-    if scan.volume.shape[2] == 1:
+    if finding not in scan.curves:
+        scan.curves[finding] = _curve(model, scan, finding)
+    return scan.curves[finding]
+
+
+def _curve(model: Model, scan: OpenScan, finding: str) -> list[float] | None:
+    if scan.about.shape[2] == 1:
         return None
     if model.settings.model.architecture == "slices":
-        curve = slice_evidence(model, scan.volume, finding)
+        with at_work:
+            volume = scan.volume
+            with model_in_use:
+                curve = slice_evidence(model, volume, finding)
     else:
         curve = brightest(heat_map(model, scan, finding))
     return [round(float(value), 4) for value in curve]

@@ -57,7 +57,7 @@ def _page(
 
 def _map(model: Model, scan: OpenScan, finding: str, who: str) -> bytes:
     _record(model, scan, who)
-    return heat_nifti(session.heat_map(model, scan, finding), scan)
+    return heat_nifti(session.heat_map(model, scan, finding), model, scan)
 
 
 def _record(model: Model, scan: OpenScan, who: str) -> None:

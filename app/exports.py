@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from app import display, panels
 from app.display import View, Window
 from app.language import Words
+from app.map_panel import map_words
 from app.result_panel import doubts, point_words
 from app.session import OpenScan
 from pipeline.domain import Prediction
+from pipeline.explanation.gradcam import way_of
+from pipeline.explanation.trust import map_note, map_trust, verdict
 from pipeline.model.package import Model
+from pipeline.results.heat import key_voxel
 
 Heat: TypeAlias = NDArray[np.uint8]
 PAGE_IN = (8.27, 11.69)
@@ -50,16 +54,22 @@ class Case:
 def case_page(case: Case, words: Words, form: Literal["pdf", "png"]) -> bytes:
     """The page as a file; the same case gives the same bytes."""
     stream = io.BytesIO()
-    metadata = {"CreationDate": None, "Title": panels.RESEARCH_ONLY} if form == "pdf" else {}
+    metadata = {"CreationDate": None, "Title": words("result.research_only")} if form == "pdf" else {}
     _drawn(case, words).savefig(stream, format=form, dpi=DPI, facecolor="white", metadata=metadata)
     return stream.getvalue()
 
 
-def heat_nifti(heat: Heat, scan: OpenScan) -> bytes:
-    """The map, 0 to 1 on the scan's own grid and affine, as .nii.gz: 8 bits a voxel, scaled by the header."""
-    picture = nib.Nifti1Image(heat, scan.volume.affine)
+def heat_nifti(heat: Heat, model: Model, scan: OpenScan) -> bytes:
+    """The map, 0 to 1 on the scan's own grid and affine, as .nii.gz: 8 bits a voxel, scaled by the header.
+
+    The header says how it was made and whether the model's maps passed their checks.
+    """
+    way = way_of(model)
+    trusted, _ = verdict(map_trust(model.folder), way.method, way.layer)
+    picture = nib.Nifti1Image(heat, scan.about.affine)
     picture.header.set_slope_inter(1 / 255, 0)
     picture.header.set_xyzt_units("mm")
+    picture.header["descrip"] = map_note(trusted, way.method, way.layer).encode()[:79]
     return gzip.compress(picture.to_bytes(), compresslevel=1, mtime=0)
 
 
@@ -71,10 +81,9 @@ def file_name(scan: OpenScan, finding: str, ending: str) -> str:
 
 def meeting_point(scan: OpenScan, heat: Heat | None) -> tuple[int, int, int]:
     """The middle of the map's hottest voxels; the middle of the volume where there is no map."""
-    if heat is not None and heat.any():
-        i, j, k = (int(n) for n in np.argwhere(heat == heat.max()).mean(axis=0).round())
-    else:
-        i, j, k = (n // 2 for n in scan.volume.shape)
+    if heat is not None:
+        return key_voxel(heat)
+    i, j, k = (n // 2 for n in scan.about.shape)
     return i, j, k
 
 
@@ -84,11 +93,13 @@ def _drawn(case: Case, words: Words) -> Figure:
     top = _write(figure, top, [words("export.title", finding=case.finding)], size=17)
     top = _write(figure, top - 0.05, _who(case, words), size=9, colour=SOFT)
     top = _write(figure, top - 0.1, _result(case, words), size=11)
-    top = _write(figure, top - 0.05, _cautions(case), size=9, colour=WARM)
+    top = _write(figure, top - 0.05, _cautions(case, words), size=9, colour=WARM)
     top = _pictures(figure, top - 0.15, case, None)
     if case.heat is not None:
         top = _pictures(figure, top, case, case.heat)
-        top = _write(figure, top, [words("review.hint")], size=8, colour=SOFT)
+        about = map_words(words, case.model)
+        top = _write(figure, top, [f"{about.made} {words('review.hint')}"], size=8, colour=SOFT)
+        top = _write(figure, top, [f"{about.verdict} {about.measured}"], size=8, colour=SOFT if about.trusted else WARM)
     _write(figure, 0.75, [words("result.model", model=case.model.model_id)], size=8, colour=SOFT)
     return figure
 
@@ -106,7 +117,7 @@ def _who(case: Case, words: Words) -> list[str]:
 def _result(case: Case, words: Words) -> list[str]:
     said = case.scan.result
     if not isinstance(said, Prediction):
-        return [words("result.no_prediction"), panels.refusal_words(said)]
+        return [words("result.no_prediction"), panels.refusal_words(words, said)]
     calls = {True: words("result.positive"), False: words("result.negative")}
     lines = []
     for finding, p in said.probabilities.items():
@@ -117,8 +128,8 @@ def _result(case: Case, words: Words) -> list[str]:
     return [*lines, point_words(words, point), *doubts(words, said, len(case.model.networks))]
 
 
-def _cautions(case: Case) -> list[str]:
-    return panels.warnings(case.scan.result, case.scan.volume)
+def _cautions(case: Case, words: Words) -> list[str]:
+    return panels.warnings(words, case.scan.result, case.scan.about)
 
 
 def _write(figure: Figure, top: float, lines: Sequence[str], size: float, colour: str = INK) -> float:
@@ -134,11 +145,12 @@ def _write(figure: Figure, top: float, lines: Sequence[str], size: float, colour
 
 def _pictures(figure: Figure, top: float, case: Case, heat: Heat | None) -> float:
     """A row of the planes that meet at the voxel; where the next row may begin."""
-    axes = display.planes(case.scan.volume)
+    volume = case.scan.volume
+    axes = display.planes(volume)
     side = (PAGE_IN[0] * 0.84 - 0.1 * 2) / 3 if len(axes) == 3 else 3.4
     for number, axis in enumerate(axes):
         view = View(axis, case.voxel[axis], case.window, case.scan.has_frame)
-        pixels = np.asarray(display.render(case.scan.volume, view, heat, 0.5))
+        pixels = np.asarray(display.render(volume, view, heat, 0.5))
         left = PAGE_IN[0] * 0.08 + number * (side + 0.1)
         place = figure.add_axes((left / PAGE_IN[0], (top - side) / PAGE_IN[1], side / PAGE_IN[0], side / PAGE_IN[1]))
         place.imshow(pixels, interpolation="none")

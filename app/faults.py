@@ -9,9 +9,8 @@ from pathlib import Path
 import streamlit as st
 
 from app import panels
+from app.language import spoken
 from pipeline.domain import ScanError, UsageError
-
-FAULT = "A fault of this viewer. The terminal shows where; please report that line, it holds no patient data."
 
 
 @contextmanager
@@ -20,11 +19,11 @@ def told() -> Iterator[None]:
     try:
         yield
     except ScanError as error:
-        st.html(panels.alert(panels.refusal_words(error)))
+        st.html(panels.alert(panels.refusal_words(spoken(), error)))
     except UsageError as error:
         st.html(panels.alert(str(error)))
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))
         sys.stderr.write(f"fault: {type(error).__name__} at {where}\n")
-        st.html(panels.alert(FAULT))
+        st.html(panels.alert(spoken()("fault.fault")))

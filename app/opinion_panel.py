@@ -68,7 +68,7 @@ def _save(model: Model, scan: OpenScan, finding: str, voxel: tuple[int, ...] | N
         note=note.strip(), probability=said,
     )  # fmt: skip
     if voxel is not None:
-        x, y, z = (round(float(n), 2) for n in (scan.volume.affine @ np.array([*voxel, 1.0]))[:3])
+        x, y, z = (round(float(n), 2) for n in (scan.about.affine @ np.array([*voxel, 1.0]))[:3])
         opinion = replace(opinion, i=voxel[0], j=voxel[1], k=voxel[2], x_mm=x, y_mm=y, z_mm=z)
     try:
         the_opinions(the_settings().database).add(opinion)

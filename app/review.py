@@ -14,11 +14,13 @@ from app.evidence import evidence_curve
 from app.export_panel import export_panel
 from app.faults import told
 from app.language import Words, spoken
+from app.map_panel import map_words
 from app.opinion_panel import opinion_panel
 from app.panels import readable_date
 from app.related import earlier_studies, other_views
 from app.session import OpenScan
 from app.settings import the_settings
+from app.similar_panel import similar_panel
 from app.volumes import Shelf
 from pipeline.domain import Prediction
 from pipeline.model.package import Model
@@ -26,8 +28,9 @@ from pipeline.model.package import Model
 
 @dataclass(frozen=True)
 class Layer:
-    """What lies over a scan: the heat map as uint8 [i, j, k] on its voxels, and a number for each axial slice."""
+    """What lies over a scan: a finding's heat map as uint8 [i, j, k] on its voxels, a number for each axial slice."""
 
+    finding: str = ""
     heat: NDArray[np.uint8] | None = None
     curve: list[float] | None = None
 
@@ -45,6 +48,8 @@ def review(model: Model, scan: OpenScan) -> None:
                 layer = choose_layer(words, model, scan)
             with told():
                 beside = choose_beside(words, model, scan)
+            with told():
+                similar_panel(words, model, scan, the_settings().run)
             remarks(words, model, scan)
         with left:
             if beside is None:
@@ -58,13 +63,13 @@ def review(model: Model, scan: OpenScan) -> None:
 
 def results(words: Words, model: Model, scan: OpenScan) -> None:
     """What to mind, then what the model says."""
-    for sentence in panels.warnings(scan.result, scan.volume):
+    for sentence in panels.warnings(words, scan.result, scan.about):
         st.warning(sentence, icon=":material/warning:")
     if isinstance(scan.result, Prediction):
         cards = [result_panel.result_card(words, model, scan.result, finding) for finding in model.findings]
         st.html("".join(cards))
     else:
-        refusal = panels.refusal_words(scan.result)
+        refusal = panels.refusal_words(words, scan.result)
         st.html(panels.alert(f"{words('result.no_prediction')} {refusal}"))
 
 
@@ -73,7 +78,7 @@ def remarks(words: Words, model: Model, scan: OpenScan) -> None:
     if isinstance(scan.result, Prediction):
         st.caption(" ".join(result_panel.doubts(words, scan.result, len(model.networks))))
     if model.intended_use:
-        st.html(panels.purpose(model.intended_use))
+        st.html(panels.purpose(words, model.intended_use))
     st.html(result_panel.signature(words, model))
 
 
@@ -84,14 +89,25 @@ def choose_layer(words: Words, model: Model, scan: OpenScan) -> Layer:
     finding = model.findings[0]
     if len(model.findings) > 1:
         finding = st.selectbox(words("review.finding"), model.findings, key="finding")
+    trust_words(words, model)
     with st.spinner(words("review.computing")):
         heat = session.heat_map(model, scan, finding)
         curve = evidence_curve(model, scan, finding)
     if not heat.any():
         st.info(words("review.no_region"), icon=":material/visibility_off:")
-        return Layer(None, curve)
-    st.caption(words("review.hint"))
-    return Layer(heat, curve)
+        return Layer(curve=curve)
+    return Layer(finding, heat, curve)
+
+
+def trust_words(words: Words, model: Model) -> None:
+    """How the maps are made, and in plain sight whether they are to be trusted."""
+    about = map_words(words, model)
+    said = [about.made, words("review.hint")]
+    if about.trusted:
+        st.caption(" ".join([*said, about.verdict]), help=about.measured)
+    else:
+        st.warning(f"{about.verdict} {about.measured}", icon=":material/warning:")
+        st.caption(" ".join(said))
 
 
 def choose_beside(words: Words, model: Model, scan: OpenScan) -> OpenScan | None:
@@ -145,14 +161,14 @@ def _date(scan: OpenScan) -> list[str]:
 
 def show(words: Words, scan: OpenScan, layer: Layer, compact: bool = False) -> None:
     """The slice canvas of a scan; keeps the point that the reader marks on it (`marked_point`)."""
-    volume, heat = scan.volume, layer.heat
+    heat = layer.heat
     described = _shelf("volumes", session.OPEN_SCANS).offer(
-        (scan.key, id(volume)), lambda: pack_volume(volume, scan.has_frame)
+        scan.number, lambda: pack_volume(scan.volume, scan.has_frame, lambda: scan.volume)
     )
     warm = None
     if heat is not None:
         shelf = _shelf("heat-maps", session.HEAT_MAPS)
-        warm = shelf.offer((scan.key, id(heat)), lambda: pack_heat(heat))
+        warm = shelf.offer((scan.number, layer.finding), lambda: pack_heat(heat))
     data: dict[str, object] = {
         "volume": described, "heat": warm, "curve": layer.curve, "compact": compact,
         "words": words.section("canvas"), "windows": [
@@ -162,7 +178,7 @@ def show(words: Words, scan: OpenScan, layer: Layer, compact: bool = False) -> N
     }  # fmt: skip
     point = slice_canvas(data, f"canvas-{scan.key}", on_point=lambda: None)
     if point is not None:
-        i, j, k, _ = turning(volume.shape) @ [*point, 1]
+        i, j, k, _ = turning(scan.about.shape) @ [*point, 1]
         st.session_state[f"point-{scan.key}"] = (int(i), int(j), int(k))
 
 

@@ -1,6 +1,9 @@
 """Scans from the reader's own disk: a DICOM folder, a .zip, NIfTI or a picture. What a file is, its content tells."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
@@ -9,8 +12,9 @@ from app.language import spoken
 from app.opening import Opener
 from app.received import MAX_FILE_MB, MAX_FILES, MAX_UPLOAD_MB, Upload, key_of, receive, write
 from app.settings import Settings
-from pipeline.domain import Scan, ScanError
+from pipeline.domain import Scan, ScanError, Volume
 from pipeline.model.package import Model
+from pipeline.scans.find import read_volume
 from pipeline.scans.temporary import own_folder
 
 
@@ -20,10 +24,22 @@ def open_scan(model: Model, upload: Upload, scan: Scan) -> session.OpenScan:
     Raises:
         ScanError: If it is refused.
     """
+    again = partial(_read, model, upload, scan)
+    with _written(upload, scan) as here:
+        return session.open_scan(model, here, key=key_of(upload, scan), again=again)
+
+
+def _read(model: Model, upload: Upload, scan: Scan) -> Volume:
+    with _written(upload, scan) as here:
+        return read_volume(here, model.read_rules)
+
+
+@contextmanager
+def _written(upload: Upload, scan: Scan) -> Iterator[Scan]:
+    """The scan with its files on disk, for as long as it is read."""
     with own_folder() as folder:
         write(upload.files, {path.parts[0] for path in scan.paths}, folder)
-        here = replace(scan, path=folder / scan.path, paths=tuple(folder / path for path in scan.paths))
-        return session.open_scan(model, here, key=key_of(upload, scan))
+        yield replace(scan, path=folder / scan.path, paths=tuple(folder / path for path in scan.paths))
 
 
 def opener(model: Model, upload: Upload, scan: Scan) -> Opener:
@@ -76,4 +92,4 @@ def _choose(settings: Settings, model: Model, upload: Upload) -> None:
     for other in found.not_selected:
         st.html(panels.alert(words("upload.not_selected", detail=other.detail)))
     for one in found.rejections:
-        st.html(panels.alert(panels.refusal_words(ScanError(one.reason, one.detail))))
+        st.html(panels.alert(panels.refusal_words(words, ScanError(one.reason, one.detail))))

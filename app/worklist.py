@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import opening, session
+from app import opening, panels, session
 from app.background import Job
 from app.catalog import Catalog, the_catalog
 from app.faults import told
@@ -121,6 +121,7 @@ def _show_rows(rows: pd.DataFrame, model: Model, hidden: bool) -> None:
     columns = _columns(model, hidden)
     table = shown(rows).assign(
         status=rows["status"].map(lambda name: words(f"worklist.{name}")),
+        reason=rows["reason"].map(lambda text: panels.reason_words(words, text)),
         unlike=rows["unlike"].map({True: f"⚠ {words('worklist.unlike').lower()}", False: ""}),
     )
     st.dataframe(

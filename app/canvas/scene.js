@@ -89,7 +89,7 @@ export class Scene {
     }
   }
 
-  /** Go to the next peak of the evidence curve (direction 1) or the one before (-1), round the end to the other. */
+  /** To the next peak of the evidence curve (1) or the one before (-1), round the end; the crosshair to the map's hottest cell. */
   toPeak(direction) {
     if (!this.peaks.length) return;
     const now = this.position[2];
@@ -97,6 +97,8 @@ export class Scene {
     const [first, last] = [this.peaks[0], this.peaks[this.peaks.length - 1]];
     if (direction > 0) this.moveTo("axial", ahead.length ? ahead[0] : first);
     else this.moveTo("axial", ahead.length ? ahead[ahead.length - 1] : last);
+    const hot = this.heat?.hottest(this.position[2]);
+    if (hot) this.place([...hot, this.position[2]]);
   }
 
   /** The names of the panes that the layout shows; "plain" is the chosen plane without the map. */

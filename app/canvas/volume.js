@@ -79,4 +79,16 @@ export class Heat {
     if (!answer.ok) throw new Error(String(answer.status));
     this.cells = new Uint8Array(await answer.arrayBuffer());
   }
+
+  /** The voxel [x, y] in the hottest cell of slice z; null where the map is dark or not here yet. */
+  hottest(z) {
+    const [columns, rows, planes] = this.shape;
+    const [wide, high, thick] = this.steps;
+    const plane = Math.min(planes - 1, Math.floor(z / thick)) * rows * columns;
+    const cells = this.cells?.subarray(plane, plane + rows * columns) ?? [];
+    const most = cells.reduce((a, b) => Math.max(a, b), 0);
+    if (most === 0) return null;
+    const at = cells.indexOf(most);
+    return [(at % columns + 0.5) * wide - 0.5, (Math.floor(at / columns) + 0.5) * high - 0.5];
+  }
 }

@@ -5,7 +5,7 @@ radiological picture is read: left to right, top to bottom. Only the direction o
 place; the affine that goes along is turned the same way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,19 +45,23 @@ class Encoding:
         return np.clip(whole, limits.min, limits.max).astype(kind)
 
 
-def pack_volume(volume: Volume, has_frame: bool) -> Packed:
+def pack_volume(volume: Volume, has_frame: bool, again: Callable[[], Volume] | None = None) -> Packed:
     """The volume, ready to be sent: int16 where that loses nothing that a screen could show, else float32.
 
     Args:
         volume: What is shown.
         has_frame: Whether the file says how it lies in the patient.
+        again: Gives the volume whenever it is sent, so that it need not be held until then; by default it is held.
     """
     encoding, shape = choose_encoding(volume.voxels), volume.shape
     first = shape[2] // 2
 
+    source = again or (lambda: volume)
+
     def chunks() -> Iterator[bytes]:
+        voxels = source().voxels
         for k in sending_order(first, shape[2]):
-            plane = volume.voxels[::-1, ::-1, k].swapaxes(0, 1)  # [y, x(, colour)]
+            plane = voxels[::-1, ::-1, k].swapaxes(0, 1)  # [y, x(, colour)]
             yield encoding.stored(plane).tobytes()
 
     width = {"int16": 2, "float32": 4, "rgb": 3}[encoding.kind]

@@ -64,6 +64,12 @@ def verdict(trust: MapTrust | None, method: str, layer: str) -> tuple[bool | Non
     return trust.trusted, trust.sentence
 
 
+def map_note(trusted: bool | None, method: str, layer: str) -> str:
+    """How a map was made and what it is worth, short enough for a file's header."""
+    told = {True: "checked", False: "NOT TRUSTED", None: "not checked"}[trusted]
+    return f"{method} {layer}; {told}; research use only"
+
+
 def save_trust(model_folder: Path, trust: MapTrust) -> None:
     """Write explanation.json into the model folder; what predicts, and so the model's id, stays."""
     add_report(model_folder, REPORT, asdict(trust))

@@ -34,9 +34,6 @@ SIDE = 640
 """Pixels of the picture's longer side."""
 OPACITY = 0.5
 """Of the hottest voxels."""
-HOT = 0.95
-WIDE = 0.25
-"""A map of which so large a share is hot points to no place, and says so."""
 LISTED = 4
 """Findings that are written into the picture; the report holds all."""
 INK, WARNING = (200, 220, 235), (255, 196, 64)
@@ -45,29 +42,6 @@ INK, WARNING = (200, 220, 235), (255, 196, 64)
 def slice_axis(volume: Volume) -> int:
     """The voxel axis across the slices as they were acquired."""
     return {"L": 0, "R": 0, "P": 1, "A": 1, "I": 2, "S": 2}[volume.orientation[2]]
-
-
-def key_slice(heat: NDArray[np.float32], axis: int) -> int:
-    """The hot slice that lies most in the middle of the hot voxels; the middle slice where the map is dark.
-
-    Hot is what comes within HOT of the peak: maps are coarse, and their peak is a plateau that may span many slices.
-    """
-    others = tuple(other for other in range(3) if other != axis)
-    counts = (heat >= HOT * heat.max()).sum(axis=others)
-    if not heat.max() > 0:
-        return len(counts) // 2
-    slices = np.flatnonzero(counts)
-    middle = np.average(slices, weights=counts[slices])
-    return int(slices[np.argmin(np.abs(slices - middle))])
-
-
-def place_of(heat: NDArray[np.float32], axis: int, index: int) -> list[str]:
-    """What is written of a heat map: which slice it is, and whether the map points to a place at all."""
-    if not heat.max() > 0:
-        return [f"slice {index + 1} of {heat.shape[axis]}", "The heat map is dark everywhere"]
-    share = float((heat >= 0.5 * heat.max()).mean())
-    wide = [f"The heat map points to no place: {share:.0%} of the scan is hot"] if share > WIDE else []
-    return [f"slice {index + 1} of {heat.shape[axis]}", *wide]
 
 
 def overlay_picture(

@@ -1,20 +1,22 @@
 """Child processes that read scans: one that hangs or crashes costs one scan, not the run. No torch here or in them."""
 
 import contextlib
+import io
 import math
 import os
 import pickle
 import resource
 import signal
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process, resource_tracker
-from multiprocessing.connection import Connection, wait
-from types import ModuleType
+from multiprocessing import parent_process, reduction, resource_tracker, spawn, util
+from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.context import SpawnProcess, set_spawning_popen
+from multiprocessing.popen_spawn_posix import Popen
+from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar
 
 from pipeline.domain import Reason, ScanError, UsageError
@@ -85,12 +87,11 @@ class _Child(Generic[Item, Result]):
     """The parent's side of one child process."""
 
     def __init__(self, work: Callable[[Item], Result], share: int, time_limit_s: float) -> None:
-        context = get_context("spawn")
-        self.pipe, theirs = context.Pipe()
+        self.pipe, theirs = Pipe()
         self.alive, self._given, self._time_limit_s = True, list[Item](), time_limit_s
-        self._process = context.Process(target=_serve, args=(theirs, work, share, time_limit_s), daemon=True)
+        self._process = _Process(target=_serve, args=(theirs, work, share, time_limit_s), daemon=True)
         self._started, self.deadline = _now(), _now() + START_LIMIT_S
-        with _interrupts_held(), _main_left_alone():
+        with _interrupts_held():
             self._process.start()
         theirs.close()
 
@@ -188,18 +189,42 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
-@contextlib.contextmanager
-def _main_left_alone() -> Iterator[None]:
-    """Keep processes that are started meanwhile from importing the caller's script: it need not guard its calls.
+class _Process(SpawnProcess):
+    """A process that does not import the caller's script: a user's script need not guard its calls.
 
-    multiprocessing tells a new process to import whatever stands as `__main__`: a user's script, a page of the viewer.
+    multiprocessing tells a new process to import whatever stands as `__main__`, which pages of the viewer exchange in
+    other threads at any time. Everything that is sent here lies in modules.
     """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Popen:  # noqa: N802 - multiprocessing's name
+        return _Start(process_obj)
+
+
+class _Start(Popen):
+    def _launch(self, process_obj: BaseProcess) -> None:
+        """As in CPython's multiprocessing/popen_spawn_posix.py, but for `__main__`."""
+        tracker = resource_tracker.getfd()
+        how = {k: v for k, v in spawn.get_preparation_data(process_obj.name).items() if not k.startswith("init_main")}
+        content = io.BytesIO()
+        set_spawning_popen(self)
+        try:
+            reduction.dump(how, content)
+            reduction.dump(process_obj, content)
+        finally:
+            set_spawning_popen(None)
+        self.sentinel, child_end = os.pipe()
+        child_start, start = os.pipe()
+        self.finalizer = util.Finalize(self, util.close_fds, (self.sentinel, start))  # type: ignore[attr-defined]
+        try:
+            command = spawn.get_command_line(tracker_fd=tracker, pipe_handle=child_start)
+            inherited = [*self._fds, tracker, child_start, child_end]  # type: ignore[attr-defined]
+            self.pid = util.spawnv_passfds(os.fsencode(spawn.get_executable()), command, inherited)
+        finally:
+            os.close(child_start)
+            os.close(child_end)
+        with open(start, "wb", closefd=False) as pipe:
+            pipe.write(content.getbuffer())
 
 
 def _end_with_parent() -> None:

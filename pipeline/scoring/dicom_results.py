@@ -23,14 +23,13 @@ def write_dicom(model: Model, scan: Scan, prediction: Prediction, folder: Path) 
     """
     from pipeline.results.dicom_overlay import (
         captions,
-        key_slice,
         overlay_picture,
-        place_of,
         secondary_capture,
         slice_axis,
     )
     from pipeline.results.dicom_source import Author, encoded, ranked, read_source
     from pipeline.results.dicom_sr import structured_report
+    from pipeline.results.heat import key_slice, place_of
 
     if scan.kind != "dicom":
         return ("no_dicom_source",)

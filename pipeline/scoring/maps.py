@@ -8,7 +8,7 @@ import nibabel as nib
 
 from pipeline.domain import Scan, ScanError
 from pipeline.explanation.gradcam import Way, saliency, way_of
-from pipeline.explanation.trust import map_trust, verdict
+from pipeline.explanation.trust import map_note, map_trust, verdict
 from pipeline.files import replacing
 from pipeline.model.package import Model
 from pipeline.scans.find import read_volume
@@ -28,11 +28,10 @@ def write_maps(model: Model, scan: Scan, folder: Path, way: Way | None = None) -
         return ("no_saliency",)
     way = way or way_of(model)
     trusted, _ = verdict(map_trust(model.folder), way.method, way.layer)
-    told = {True: "checked", False: "NOT TRUSTED", None: "not checked"}[trusted]
     for finding in model.findings:
         picture = nib.Nifti1Image(saliency(model, volume, finding, way), volume.affine)
         picture.header.set_xyzt_units("mm")
-        picture.header["descrip"] = f"{way.method} {way.layer}; {told}; research use only".encode()[:79]
+        picture.header["descrip"] = map_note(trusted, way.method, way.layer).encode()[:79]
         with replacing(folder / map_name(scan.scan_id, finding)) as temporary:
             temporary.write_bytes(gzip.compress(picture.to_bytes(), compresslevel=1, mtime=0))
     return ()

@@ -89,6 +89,6 @@ def test_a_refused_neighbour_is_said_and_the_scan_stays(open_page, tmp_path, sho
         path.unlink()
     select(page, scans["P1-20230101"]).set_value(scans["P1-20200101"].scan_id).run()
     assert not page.exception
-    assert alerts(page)[0].startswith("Refused (")
+    assert alerts(page)[0].startswith("Refused: ")
     assert [canvas.key for canvas in shown][-1] == f"canvas-{scans['P1-20230101'].scan_id}"
     assert len(shown) == 2

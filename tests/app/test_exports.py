@@ -87,14 +87,16 @@ def test_a_scan_without_a_result_says_why(tmp_path, scans):
     assert "not_one_slice" in said
 
 
-def test_the_map_lies_in_the_scans_own_space(scan, heat, tmp_path):
-    (tmp_path / "map.nii.gz").write_bytes(heat_nifti(heat, scan))
+def test_the_map_lies_in_the_scans_own_space(model, scan, heat, tmp_path):
+    (tmp_path / "map.nii.gz").write_bytes(heat_nifti(heat, model, scan))
     read = nib.load(tmp_path / "map.nii.gz")
+    assert b"hirescam" in read.header["descrip"].tobytes()
+    assert b"; not checked; research use only" in read.header["descrip"].tobytes()
     assert np.allclose(read.affine, scan.volume.affine)
     values = np.asarray(read.dataobj)
     assert values.max() == pytest.approx(1)
     assert np.unravel_index(values.argmax(), values.shape) == (5, 6, 7)
-    assert gzip.decompress(heat_nifti(heat, scan))[:4] == gzip.decompress(heat_nifti(heat, scan))[:4]
+    assert gzip.decompress(heat_nifti(heat, model, scan))[:4] == gzip.decompress(heat_nifti(heat, model, scan))[:4]
 
 
 def test_planes_meet_where_the_map_is_hottest(scan, heat):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from app import panels
-from app.language import words
-from pipeline.domain import Identity, OperatingPoint, Prediction, Reason, Rejection, Scan, ScanError, Volume
+from app.language import LANGUAGES, words
+from pipeline.domain import Identity, OperatingPoint, Prediction, Reason, ScanError, Volume
 
 ENGLISH = words("en")
 
@@ -20,10 +20,6 @@ def prediction(p=0.8, **changes) -> Prediction:
         "spread": 0.05, "in_distribution": None, "warnings": (), "model": "demo-123456789abc",
     }  # fmt: skip
     return Prediction(**{**values, **changes})
-
-
-def scan(path="a/b", **changes) -> Scan:
-    return Scan(scan_id="0" * 16, path=ROOT / path, paths=(ROOT / path,), kind="dicom", **changes)
 
 
 def test_banner_shows_who():
@@ -70,31 +66,13 @@ def test_readable_date(date, expected):
         panels.banner(ENGLISH, Identity(EVIL, EVIL, EVIL, EVIL), hidden=False),
         panels.footer(ENGLISH, EVIL),
         panels.alert(EVIL),
-        panels.purpose(EVIL),
-        panels.result_card(
-            EVIL, prediction(probabilities={EVIL: 0.5}, positive={EVIL: True}), OperatingPoint(EVIL, 0.4, EVIL)
-        ),
-        panels.rejection_item(Rejection(ROOT / EVIL, Reason.TRUNCATED, EVIL), 1, ROOT, hidden=False),
+        panels.purpose(ENGLISH, EVIL),
     ],
 )  # fmt: skip
 def test_text_from_outside_is_escaped(shown):
     assert EVIL not in shown
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
-
-
-def test_card_says_probability_verdict_and_operating_point():
-    shown = panels.result_card("nodule", prediction(), POINT)
-    assert "80 %" in shown
-    assert ">positive<" in shown
-    assert "left:43.0%" in shown
-    assert "Positive: at or above 0.430, chosen on the tune split for sensitivity &gt;= 0.95." in shown
-
-
-def test_card_without_an_operating_point_gives_no_verdict():
-    shown = panels.result_card("nodule", prediction(positive={}), None)
-    assert "verdict" not in shown
-    assert "no operating point" in shown
 
 
 @pytest.mark.parametrize(
@@ -110,46 +88,33 @@ def test_number_never_claims_certainty(p, expected):
     assert panels.number(p) == expected
 
 
-def test_youden_in_words():
-    words = panels.operating_point_words(OperatingPoint("nodule", 0.5, "youden"))
-    assert words.endswith("the best sum of sensitivity and specificity (Youden).")
-
-
-def test_spread_only_for_an_ensemble():
-    assert len(panels.doubts(prediction(), 1)) == 1
-    assert "3 models of the ensemble differ by 0.05" in panels.doubts(prediction(), 3)[1]
-
-
 def test_warnings_once_each_known_codes_in_words():
     volume = Volume(np.zeros((2, 2, 2), np.float32), np.eye(4), warnings=("no_rescale", "odd_code"))
-    found = panels.warnings(prediction(warnings=("no_rescale", "ood"), in_distribution=False), volume)
+    found = panels.warnings(ENGLISH, prediction(warnings=("no_rescale", "ood"), in_distribution=False), volume)
     assert len(found) == 3
     assert "unlike those" in found[0]
-    assert found[1] == panels.WORDS["no_rescale"]
+    assert found[1] == "The scan does not tell how its values map to HU."
     assert found[2] == "Warning: odd code."
-    refused = panels.warnings(ScanError(Reason.NOT_ONE_SLICE, "x"), volume)
-    assert len(refused) == 2
+    refused = panels.warnings(words("it"), ScanError(Reason.NOT_ONE_SLICE, "x"), volume)
+    assert refused == ["L'esame non indica come convertire i suoi valori in HU.", "Avviso: odd code."]
 
 
-def test_scan_label_shows_path_modality_date():
-    assert panels.scan_label(scan(modality="CT", acquired="20260131"), 3, ROOT, hidden=False) == "a/b · CT · 2026-01-31"
-    assert panels.scan_label(scan(), 3, ROOT, hidden=False) == "a/b · DICOM"
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_reason_has_words_in_every_language(code):
+    known = words(code).section("reason")
+    assert set(known) == {reason.value for reason in Reason}
+    for reason in Reason:
+        said = panels.refusal_words(words(code), ScanError(reason, "4 of 12"))
+        assert f"{known[reason.value]} ({reason.value}). 4 of 12" in said
 
 
-def test_scan_label_in_a_reader_study_shows_neither_path_nor_date():
-    assert panels.scan_label(scan("DOE", modality="CT", acquired="20260131"), 3, ROOT, hidden=True) == "Scan 3 · CT"
-
-
-def test_rejections_in_a_reader_study_show_no_path():
-    refused = Rejection(ROOT / "DOE", Reason.TRUNCATED, "cut off")
-    assert "DOE" in panels.rejection_item(refused, 2, ROOT, hidden=False)
-    hidden = panels.rejection_item(refused, 2, ROOT, hidden=True)
-    assert "DOE" not in hidden
-    assert "truncated" in hidden
-    assert "cut off" in hidden
+def test_a_reason_of_a_table_is_put_into_words():
+    assert panels.reason_words(words("es"), "missing_slices: 2 of 9") == "faltan cortes (missing_slices): 2 of 9"
+    assert panels.reason_words(words("es"), "") == ""
+    assert panels.reason_words(words("es"), "no code: of ours") == "no code: of ours"
 
 
 def test_footer_says_what_this_is_not():
-    assert panels.RESEARCH_ONLY in panels.footer(ENGLISH, "demo-123456789abc")
+    assert "Research use only. Not a medical device." in panels.footer(ENGLISH, "demo-123456789abc")
     assert "demo-123456789abc" in panels.footer(ENGLISH, "demo-123456789abc")
     assert "Model" not in panels.footer(ENGLISH, "")

@@ -1,3 +1,4 @@
+import gc
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from PIL import Image
 
 from app import session
 from app.catalog import Score
+from app.memory import Memory
 from pipeline.domain import Identity, Prediction, ReadRules, Reason, Scan, ScanError, Volume
 from pipeline.model.package import ModelError, load_model
 from pipeline.scans.find import find_scans
@@ -98,15 +100,6 @@ def test_heat_map_lies_on_the_scan_and_is_computed_once(model, nifti, monkeypatc
     assert session.heat_map(model, scan, "nodule") is heat
 
 
-def test_heat_maps_of_a_scan_are_bounded(model, monkeypatch):
-    monkeypatch.setattr(session, "saliency", lambda *_: np.zeros((2, 2, 2), np.float32))
-    scan = opened()
-    for number in range(session.HEAT_MAPS + 3):
-        session.heat_map(model, scan, str(number))
-    assert len(scan.heat) == session.HEAT_MAPS
-    assert str(session.HEAT_MAPS + 2) in scan.heat
-
-
 def test_open_scans_are_read_once_and_the_oldest_is_dropped():
     scans, read = session.OpenScans(), []
 
@@ -142,3 +135,58 @@ def test_a_known_score_is_used_as_long_as_the_files_stay_as_they_were(model, nif
     later = datetime.now(UTC).timestamp() + 60
     os.utime(nifti, (later, later))
     assert session.open_scan(model, scan, known(scan, 0.125)).result.probabilities["nodule"] != 0.125
+
+
+def tight(monkeypatch, count: float) -> Memory:
+    """Memory for so many scans of the `nifti` fixture."""
+    memory = Memory(int(count * 20 * 18 * 12 * 4))
+    monkeypatch.setattr(session, "decoded", memory)
+    return memory
+
+
+def test_a_scan_that_had_to_go_is_read_again(model, nifti, monkeypatch):
+    memory, files = tight(monkeypatch, 1.5), find_scans(nifti)[0][0]
+    first = session.open_scan(model, files)
+    before = first.volume
+    second = session.open_scan(model, files)
+    assert memory.used == before.voxels.nbytes, "the first scan had to go"
+    assert first.about.shape == (20, 18, 12)
+    assert np.array_equal(first.volume.voxels, before.voxels)
+    assert np.array_equal(first.volume.affine, before.affine)
+    assert np.array_equal(second.volume.voxels, before.voxels)
+    assert memory.used == before.voxels.nbytes
+
+
+def test_heat_maps_count_and_come_again(model, nifti, monkeypatch):
+    memory, files = tight(monkeypatch, 1.25), find_scans(nifti)[0][0]
+    scan = session.open_scan(model, files)
+    heat = session.heat_map(model, scan, "nodule")
+    assert memory.used == 1.25 * scan.volume.voxels.nbytes
+    session.open_scan(model, files)
+    assert np.array_equal(session.heat_map(model, scan, "nodule"), heat)
+    assert memory.used <= 1.25 * heat.size * 4
+
+
+def test_files_that_changed_meanwhile_are_not_shown_as_the_old_scan(model, nifti, monkeypatch):
+    tight(monkeypatch, 1)
+    scan = session.open_scan(model, find_scans(nifti)[0][0])
+    nib.save(nib.Nifti1Image(np.zeros((20, 18, 12), np.int16) + np.arange(12, dtype=np.int16), np.eye(4)), nifti)
+    assert scan.volume.shape == (20, 18, 12), "still in memory"
+    scan.release()
+    with pytest.raises(ScanError, match="changed after it was opened"):
+        _ = scan.volume
+    nifti.unlink()
+    with pytest.raises(ScanError, match="io_error"):
+        _ = scan.volume
+
+
+def test_what_a_tab_drops_leaves_memory(monkeypatch):
+    memory = Memory(10**9)
+    monkeypatch.setattr(session, "decoded", memory)
+    scans = session.OpenScans()
+    for key in "abc":
+        scans.get(key, lambda key=key: opened(key))
+    assert memory.used == session.OPEN_SCANS * 8 * 4
+    del scans
+    gc.collect()
+    assert memory.used == 0, "the tab was closed"

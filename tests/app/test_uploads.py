@@ -246,7 +246,7 @@ def test_what_is_refused_says_why(front):
     assert not page.exception
     assert "Nothing here is a scan" in alerts(page)[0]
     page.file_uploader(key="files").upload("x.zip", zipped({"../slip": b"x"}).getvalue(), "application/zip").run()
-    assert any(alert.startswith("Refused (bad_archive)") for alert in alerts(page))
+    assert any(alert.startswith("Refused: the archive is damaged") for alert in alerts(page))
 
 
 def test_the_limits_are_stated(front):

@@ -10,11 +10,13 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import panels, review, session
+from app.memory import Memory
 from pipeline.config import ReadRules
 from pipeline.scans.find import find_scans, read_identity
 from tests.app.conftest import NAME, save_tiny_model
 from tests.app.pages import alerts, everything, html, open_scan, turn_to
 
+RESEARCH_ONLY = "Research use only. Not a medical device."
 INVITATION = "No scan is open. Choose one in the worklist, or upload one."
 
 
@@ -46,7 +48,7 @@ def test_no_scan_is_open_at_first(open_page, model_folder, scans):
 def test_every_state_says_research_only_and_names_the_model(open_page, model_folder, scans):
     page = open_page(model_folder, scans)
     for state in (page, choose(page)):
-        assert panels.RESEARCH_ONLY in html(state)
+        assert RESEARCH_ONLY in html(state)
         assert f"{NAME}-" in html(state)
 
 
@@ -95,6 +97,17 @@ def test_the_map_and_its_curve_are_computed_on_demand(open_page, model_folder, s
     assert not page.exception
     assert canvases[-1].heat["shape"] == [20, 18, 12]
     assert canvases[-1].curve == [0.0] * 9 + [1.0] + [0.0] * 2
+
+
+def test_a_scan_that_left_memory_while_on_show_is_read_again(open_page, model_folder, scans, canvases, monkeypatch):
+    monkeypatch.setattr(session, "decoded", Memory(1))
+    page = choose(open_page(model_folder, scans))
+    session.open_scan(session.the_model(model_folder), find_scans(scans)[0][1])  # another tab takes the room
+    page.toggle(key="overlay").set_value(True).run()
+    assert not page.exception
+    assert alerts(page) == []
+    assert canvases[-1].heat is not None
+    assert len({canvas.volume["url"] for canvas in canvases}) == 1, "the browser need not fetch it again"
 
 
 def test_the_page_speaks_the_chosen_language(open_page, model_folder, scans, canvases):
@@ -155,10 +168,10 @@ def test_hidden_identity_is_nowhere_on_the_page(open_page, model_folder, demo_sc
 def test_a_refused_scan_shows_its_reason(open_page, scans, tmp_path):
     model = save_tiny_model(tmp_path / "strict", read=ReadRules(modalities=("CT",), allow_unknown_modality=False))
     page = choose(open_page(model, scans))
-    assert alerts(page)[0].startswith("Refused (modality): ")
+    assert alerts(page)[0].startswith("Refused: the model is not for this modality (modality). ")
     assert "No scan is open" in html(page)
     assert not page.get("bidi_component")
-    assert panels.RESEARCH_ONLY in html(page)
+    assert RESEARCH_ONLY in html(page)
 
 
 def test_a_scan_that_vanished_is_refused_and_the_page_goes_on(open_page, model_folder, scans):
@@ -167,7 +180,7 @@ def test_a_scan_that_vanished_is_refused_and_the_page_goes_on(open_page, model_f
     (scans / "DOE-JANE-1.nii.gz").rename(scans / "DOE-JANE-3.nii.gz")
     broken = open_scan(page, first)
     assert not broken.exception
-    assert alerts(broken)[0].startswith("Refused (io_error)")
+    assert alerts(broken)[0].startswith("Refused: it can't be read from the disk (io_error).")
     assert "DOE" not in alerts(broken)[0]
     again = turn_to(broken, "worklist").button(key="again").click().run()
     assert "DOE-JANE-3.nii.gz" in list(again.dataframe[0].value["what"])
@@ -176,7 +189,9 @@ def test_a_scan_that_vanished_is_refused_and_the_page_goes_on(open_page, model_f
 
 def test_a_scan_that_does_not_fit_is_shown_without_probability(open_page, scans, tmp_path):
     page = choose(open_page(save_tiny_model(tmp_path / "flat", dimensions=2), scans))
-    assert alerts(page)[0].startswith("The model makes no prediction. Refused (not_one_slice)")
+    assert alerts(page)[0].startswith(
+        "The model makes no prediction. Refused: the model takes one slice (not_one_slice)"
+    )
     assert len(page.get("bidi_component")) == 1
     assert "calibrated probability" not in html(page)
     assert not page.toggle
@@ -194,7 +209,7 @@ def test_a_model_that_does_not_verify_is_one_clear_message(open_page, scans, tmp
         "copy it again"
     ]
     assert not page.dataframe
-    assert panels.RESEARCH_ONLY in html(page)
+    assert RESEARCH_ONLY in html(page)
 
 
 def test_a_missing_folder_is_one_clear_message(open_page, model_folder, tmp_path):
@@ -214,7 +229,9 @@ def test_upload_of_a_picture_has_no_letters_and_no_slices(open_page, scans, tmp_
     assert canvases[-1].volume["hasFrame"] is False
     assert canvases[-1].volume["shape"] == [30, 40, 1]
     assert canvases[-1].volume["lengthUnit"] == "px"
-    assert panels.WORDS["no_spacing"] in [warning.value for warning in page.warning]
+    assert "The scan does not tell its voxel spacing: proportions may be wrong." in [
+        warning.value for warning in page.warning
+    ]
 
 
 def test_a_fault_shows_no_traceback_and_no_text_of_the_error(open_page, model_folder, scans, monkeypatch, capfd):

@@ -40,7 +40,7 @@ def test_every_scan_of_the_folder_is_a_row(open_page, model_folder, scans):
     assert alerts(page) == []
     assert list(rows(page)["what"]) == ["DOE-JANE-1.nii.gz", "DOE-JANE-2.nii.gz", "broken.dcm"]
     assert list(rows(page)["status"]) == ["not scored yet", "not scored yet", "refused"]
-    assert rows(page)["reason"].iloc[2].startswith("not_an_image: ")
+    assert rows(page)["reason"].iloc[2].startswith("it is no image (not_an_image): ")
     assert page.markdown[0].value == "**2** not scored yet · **1** refused"
 
 

@@ -270,6 +270,19 @@ def test_keys_step_from_peak_to_peak_and_a_click_on_the_curve_leads_to_its_slice
     expect(axial).to_have_attribute("aria-label", "Axial 18/20")
 
 
+def test_at_a_peak_the_three_planes_meet_where_the_map_is_hottest(page, bench):
+    heat = np.zeros((32, 24, 16), np.uint8)
+    heat[20, 4, 8] = 255  # right and posterior: x = 31 - 20, y = 23 - 4 on the canvas
+    bench.open(
+        page, gray(np.zeros((32, 24, 16))), heat=heat, curve=[float(heat[..., k].max() / 255) for k in range(16)]
+    )
+    page.wait_for_timeout(300)  # the map has arrived
+    pane(page, "axial").press("n")
+    expect(pane(page, "axial")).to_have_attribute("aria-label", "Axial 9/16")
+    expect(pane(page, "coronal")).to_have_attribute("aria-label", "Coronal 20/24")
+    expect(pane(page, "sagittal")).to_have_attribute("aria-label", "Sagittal 12/32")
+
+
 def test_a_ruler_measures_in_the_patient(page, bench):
     affine = np.diag([0.5, 0.5, 2.0, 1.0])
     bench.open(page, Volume(np.zeros((200, 200, 10), np.float32), affine, "HU"))

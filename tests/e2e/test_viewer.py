@@ -156,7 +156,7 @@ def test_a_reader_study_shows_no_name_of_an_upload(page: Page, tmp_path_factory,
         turn_to(page, "Upload")
         broken = {"name": "DOE-JANE.zip", "mimeType": "application/zip", "buffer": b"PK\3\4 no archive"}
         page.locator("input[type=file]").first.set_input_files(broken)
-        expect(page.get_by_text("Refused (bad_archive)")).to_be_visible(timeout=SECONDS)
+        expect(page.get_by_text("Refused: the archive is damaged")).to_be_visible(timeout=SECONDS)
         expect(page.get_by_text("DOE-JANE")).to_be_hidden()
         assert "DOE-JANE" not in "".join(hidden.lines)
     finally:

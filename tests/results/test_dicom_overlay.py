@@ -9,14 +9,13 @@ from pipeline.domain import Volume
 from pipeline.results.dicom_overlay import (
     SIDE,
     captions,
-    key_slice,
     overlay_picture,
     picture_size,
-    place_of,
     secondary_capture,
     slice_axis,
 )
 from pipeline.results.dicom_source import encoded, ranked, read_source
+from pipeline.results.heat import key_slice
 from pipeline.scans.find import read_volume
 from tests.results.dicom_scenes import AUTHOR, POINTS, SOURCES, errors, only_scan, prediction, warm
 from tests.scans.phantoms import series
@@ -95,24 +94,6 @@ def test_a_dark_map_shows_the_middle_slice_in_gray() -> None:
     assert key_slice(heat, 2) == 4
     anatomy = overlay_picture(volume, heat, (0, 2), 4, [])[HEAD : HEAD + SIDE].astype(int)
     assert (anatomy.max(-1) == anatomy.min(-1)).all()
-
-
-def test_the_key_slice_is_the_middle_of_a_plateau() -> None:
-    heat = np.zeros((6, 6, 20), np.float32)
-    heat[1, 1, 4:13] = 1
-    heat[4, 4, 17] = 0.9
-    assert key_slice(heat, 2) == 8
-    heat[1, 1, 8] = 0
-    assert key_slice(heat, 2) in (7, 9), "always a hot one"
-
-
-def test_a_map_that_points_nowhere_says_so() -> None:
-    heat = np.zeros((4, 4, 10), np.float32)
-    assert place_of(heat, 2, 5) == ["slice 6 of 10", "The heat map is dark everywhere"]
-    heat[0, 0, 3] = 1
-    assert place_of(heat, 2, 3) == ["slice 4 of 10"]
-    heat[:, :, :5] = 1
-    assert place_of(heat, 2, 3)[1:] == ["The heat map points to no place: 50% of the scan is hot"]
 
 
 def test_the_warning_is_burned_in_and_no_text_covers_the_anatomy() -> None:

@@ -2,7 +2,9 @@ import os
 import subprocess
 import sys
 import time
+from multiprocessing import spawn
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -98,6 +100,24 @@ class Unloadable:
 
     def __call__(self, item: str) -> str:
         return item
+
+
+def test_children_never_import_the_callers_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ModuleType("__main__")
+    page.__file__ = str(tmp_path / "page.py")
+    Path(page.__file__).write_text(f"open({str(tmp_path / 'imported')!r}, 'a').write('x')")
+    prepared = spawn.get_preparation_data
+
+    def exchanged(name: str) -> dict[str, object]:
+        """Another thread exchanges `__main__` at the worst moment, as the viewer's pages do."""
+        sys.modules["__main__"] = page
+        return prepared(name)
+
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    monkeypatch.setattr(spawn, "get_preparation_data", exchanged)
+    assert outcomes(["a", "b"]) == {"a": "A", "b": "B"}
+    assert sys.modules["__main__"] is page, "left as the other thread wants it"
+    assert not (tmp_path / "imported").exists()
 
 
 def test_children_end_with_the_parent() -> None:

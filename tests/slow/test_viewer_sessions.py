@@ -63,7 +63,7 @@ def test_twenty_readers_see_their_own_scan_only(viewer, tmp_path):
             page.get_by_text("Save this case").click()
         for page, key in zip(pages, shown, strict=True):
             assert _key(page) == key
-            assert page.get_by_text(re.compile("A fault of this viewer|Refused")).count() == 0
+            assert page.get_by_text(re.compile("A fault of this viewer|Refused:")).count() == 0
         assert resident_bytes(viewer.process.pid) < MOST_BYTES
         print(f"\n{SESSIONS} sessions: {resident_bytes(viewer.process.pid) / 2**20:.0f} MiB")
         browser.close()
