@@ -42,7 +42,7 @@ class Options:
     include_ids: tyro.conf.FlagCreatePairsOff[bool] = False
     """Add patient_id, accession_number, study_uid and series_uid to the table."""
     saliency: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Write a Grad-CAM map for each scan and finding to OUT/saliency, as NIfTI in the scan's own space (slower)."""
+    """Write a heat map for each scan and finding to OUT/saliency, as NIfTI in the scan's own space (slower)."""
     dicom_sr: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write a DICOM structured report and a Secondary Capture of the key slice for each DICOM scan to OUT/dicom."""
     query: str = ""

@@ -113,7 +113,7 @@ def _model(settings: Mapping[str, Any], config: Mapping[str, Any]) -> Rows:
         ("Choice of the model", "the epoch with the best tune score; the test split had no part in it."),
         ("Calibration", f"{calibration}, fitted on held-out scans other than the test split."),
         ("Software", f"{settings.get('software', '')}; all versions in environment.json."),
-        ("Explanation", "Grad-CAM in the scan's space. " + _open("whether and how readers saw it.")),
+        ("Explanation", "Heat maps in the scan's space. " + _open("whether and how readers saw it.")),
     ]  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def secondary_capture(
         if not has_frame:
             capture.PatientOrientation = shown.get("PatientOrientation") or None
         complete(capture, source)
-        capture.DerivationDescription = f"Grad-CAM of {author.model_id}; {RESEARCH_ONLY}"
+        capture.DerivationDescription = f"Heat map of {author.model_id}; {RESEARCH_ONLY}"
         capture.SourceImageSequence = [_reference(shown)]
         if shown.get("BurnedInAnnotation"):
             capture.BurnedInAnnotation = shown.BurnedInAnnotation
@@ -135,7 +135,7 @@ def captions(
         lines.append(f"and {more} more findings in the report")
     if prediction.in_distribution is False:
         lines.append("This scan is unlike those that the model has learned from")
-    return [*lines, f"Heat map (Grad-CAM) for {finding}, {place[0]}", *place[1:], f"Model {prediction.model}"]
+    return [*lines, f"Heat map for {finding}, {place[0]}", *place[1:], f"Model {prediction.model}"]
 
 
 def picture_size(volume: Volume) -> tuple[int, int]:
