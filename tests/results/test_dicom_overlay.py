@@ -114,7 +114,7 @@ def test_captions_put_positive_findings_first_and_count_the_others() -> None:
     assert lines[4:] == [
         "and 2 more findings in the report",
         "This scan is unlike those that the model has learned from",
-        "Heat map (Grad-CAM) for nodule, slice 3 of 9",
+        "Heat map for nodule, slice 3 of 9",
         "more on it",
         "Model demo-0123456789ab",
     ]
