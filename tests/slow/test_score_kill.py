@@ -26,7 +26,7 @@ def test_killed_at_50_random_moments_no_row_is_lost_or_doubled(tmp_path: Path) -
     model, scans, out = save_tiny_model(tmp_path / "model"), save_folder(tmp_path / "in", good=60), tmp_path / "out"
     began = time.monotonic()
     assert finish(model, scans, tmp_path / "whole") == WITH_REJECTIONS
-    whole_s = time.monotonic() - began
+    whole_s = min(time.monotonic() - began, 12.0)  # on a busy machine fifty whole runs would take too long
     moment, ended_by_itself, most_rows = random.Random(0), 0, 0
     for _ in range(KILLS):
         run = start(model, scans, out)
