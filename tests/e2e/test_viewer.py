@@ -126,7 +126,7 @@ def test_main_path(page: Page, viewer, output_path):
     said = " ".join(requests) + page.url + "".join(viewer.lines) + data_of(viewer, "audit.jsonl").read_text()
     assert not any(part in said for part in (who.patient_id, who.patient_name, "Demo"))
     assert "Traceback" not in said
-    expect(page.get_by_role("banner", name="Patient")).to_be_in_viewport()
+    expect(page.get_by_role("banner", name="Paciente")).to_be_in_viewport()
     expect(page.get_by_role("contentinfo")).to_be_in_viewport()
 
 
