@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"predictions  {scores / 'predictions.csv'}")
     print(f"model        {run / 'model'}")
     python = min(sys.executable, os.path.relpath(sys.executable), key=len)
-    print(f"viewer       {python} -m app --model {run / 'model'} --scans {scans}")
+    print(f"viewer       {python} -m app --model {run / 'model'} --scans {scans} --scores {scores} --run {run}")
     return 0
 
 
