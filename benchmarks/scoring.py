@@ -32,7 +32,7 @@ from pipeline.scans.find import find_scans, read_volume
 from pipeline.scoring.folder import Request, score
 from pipeline.sections import ModelSection, PreprocessSection
 
-FEW, MANY, PEER, ROUNDS = BATCH, 3 * BATCH, 2 * BATCH, 3
+FEW, MANY, PEER, ROUNDS = BATCH, 6 * BATCH, 6 * BATCH, 3
 SIDE_MM, SIZE, WORKERS = 5.0, 64, 2
 LEAST_OF_THE_PARTS = 0.9
 LEAST_TIMES_MONAI = 3.0
