@@ -178,10 +178,12 @@ def _block_means(
 def _means_along(voxels: NDArray[np.float32], axis: int, block: int) -> NDArray[np.float32]:
     """Means over blocks along one axis, without a copy of the whole; see `_block_means` for the last one."""
     along = np.moveaxis(voxels, axis, 0)
-    full = len(along) // block
+    full = len(along) // block * block
     out = np.empty_like(along, shape=(-(-len(along) // block), *along.shape[1:]))  # in the same order of memory
-    blocks = along[: full * block].reshape(full, block, *along.shape[1:])
-    blocks.mean(axis=1, dtype=np.float32, out=out[:full])
+    means = np.add(along[0:full:block], along[1:full:block], out=out[: full // block])
+    for i in range(2, block):  # one voxel of every block at a time: far faster than `mean` over a short axis
+        means += along[i:full:block]
+    means /= np.float32(block)
     if rest := len(along) % block:
         out[-1] = (along[-rest:].sum(axis=0, dtype=np.float32) + (block - rest) * along[-1]) / np.float32(block)
     return np.moveaxis(out, 0, axis)
