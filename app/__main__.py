@@ -12,12 +12,14 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from app import pacs_source
 from app.access import Gate, LaunchToken, UploadCap
 from app.received import MAX_FILE_MB
 from app.settings import ADDRESS, Settings, check_settings, parse_settings
 from app.volumes import routes
 from pipeline.console import WRONG_USE, guarded, stderr
 from pipeline.domain import UsageError
+from pipeline.scans.pacs import Pacs
 
 HOSTS = (ADDRESS, "localhost")
 MAX_TOGETHER_MB = 2048
@@ -58,6 +60,8 @@ OPTIONS: dict[str, object] = {
 REMOTE = """This viewer is open to other machines: whoever reaches {address} and has the link sees patients' scans.
 The connection is not encrypted by the viewer itself: put a TLS proxy in front of it (docs/viewer.md)."""
 
+OPEN = "The connection to the PACS is plain http: whoever is on the way can read it. dicomwebs:// is encrypted."
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Start the viewer and serve until it is interrupted; the exit code."""
@@ -78,6 +82,8 @@ def _serve(arguments: tuple[str, ...]) -> int:
     sys.argv = [__file__, *arguments]
     names = list(dict.fromkeys((*HOSTS, settings.address, *settings.host_names)))
     where = {"server.address": settings.address, "server.allowedHosts": names, "browser.serverAddress": names[-1]}
+    if settings.is_pacs and Pacs.at(str(settings.scans)).is_open:
+        stderr.print(OPEN, style="yellow", markup=False)
     if settings.allow_remote:
         stderr.print(REMOTE.format(address=settings.address), style="yellow", markup=False)
     viewer_app(settings).run(config={**OPTIONS, **where, "server.port": settings.port})
@@ -114,6 +120,7 @@ def viewer_app(settings: Settings) -> st.App:
     async def lifespan(_: st.App) -> AsyncIterator[None]:
         gate.renew()
         yield
+        pacs_source.remove()  # also after SIGTERM, which no atexit sees
 
     script = Path(__file__).with_name("viewer.py")
     # A foreign name that was made to point here (DNS rebinding) is turned away before anything looks at its request.

@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from app.background import Job, Report
+from app.pacs_source import retrieved
 from pipeline.domain import Identity, Prediction, ReadRules, Reason, Scan, ScanError, UsageError
 from pipeline.files import original_cell
 from pipeline.scans.archives import stamped
 from pipeline.scans.find import Survey, read_identity, survey
+from pipeline.scans.pacs_query import is_address
 
 FLAGS = {"true": True, "false": False}
 
@@ -48,17 +50,24 @@ class Catalog:
         return {scan.scan_id: scan for scan in self.found.scans}
 
 
-def read_catalog(folder: Path, rules: ReadRules, report: Report) -> Catalog:
-    """The catalog of a folder: headers only.
+def read_catalog(folder: Path, rules: ReadRules, report: Report, query: str = "") -> Catalog:
+    """The catalog of a folder (headers only), or of what a PACS has for a query.
 
     Args:
-        folder: SCANS.
+        folder: SCANS: a folder, or the address of a PACS.
         rules: The model's.
-        report: Called with (files done, files in all).
+        report: Called with (files done, files in all); of a PACS (series done, series in all).
+        query: What a PACS is asked for.
 
     Raises:
-        UsageError: If the folder can't be listed.
+        UsageError: If the folder can't be listed; as `pacs_source.retrieved`.
+        ScanError: Likewise.
     """
+    if is_address(str(folder)):
+        here, lost = retrieved(str(folder), query, report)
+        catalog = read_catalog(here, rules, lambda *_: None)
+        catalog.found.rejections.extend(lost)
+        return catalog
     found = survey(folder, report, rules)
     identities = {}
     for done, scan in enumerate(found.scans):
@@ -75,15 +84,15 @@ def _identity(scan: Scan) -> Identity:
 
 
 @lru_cache(maxsize=1)
-def the_catalog(folder: Path, rules: ReadRules) -> Job[Catalog]:
-    """The folder's catalog, made once for all browser tabs in the background; `the_catalog.cache_clear()` looks again.
+def the_catalog(folder: Path, rules: ReadRules, query: str = "") -> Job[Catalog]:
+    """The catalog, made once for all browser tabs in the background; `the_catalog.cache_clear()` looks again.
 
     Raises:
         UsageError: If the folder does not exist.
     """
-    if not folder.exists():
+    if not is_address(str(folder)) and not folder.exists():
         raise UsageError(f"--scans {folder}: does not exist any more; put it back, or start the viewer with another")
-    return Job(lambda report: read_catalog(folder, rules, report))
+    return Job(lambda report: read_catalog(folder, rules, report, query))
 
 
 @lru_cache(maxsize=1)

@@ -54,7 +54,7 @@ def opener(settings: Settings, model: Model) -> Opener | None:
 
 
 def _open(settings: Settings, model: Model, scan_id: str) -> OpenScan:
-    job = the_catalog(settings.scans, model.read_rules)
+    job = the_catalog(settings.scans, model.read_rules, settings.query)
     job.wait(60)
     catalog = job.result()
     scan = catalog.scans.get(scan_id) if catalog is not None else None

@@ -170,7 +170,7 @@ def _flips(settings: Settings, model: Model, rows: pd.DataFrame, words: Words) -
 def _open_flip(settings: Settings, model: Model, rows: pd.DataFrame) -> None:
     selection = st.session_state["flips"]["selection"]
     chosen = [*selection.get("rows", ()), *(cell[0] for cell in selection.get("cells", ()))]
-    catalog = the_catalog(settings.scans, model.read_rules).result()
+    catalog = the_catalog(settings.scans, model.read_rules, settings.query).result()
     if not chosen or catalog is None:
         return
     scan_id = rows["scan_id"].iloc[chosen[0]]

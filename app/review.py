@@ -116,7 +116,7 @@ def choose_beside(words: Words, model: Model, scan: OpenScan) -> OpenScan | None
     The second view of a radiograph stands beside the first from the start: they are read together.
     """
     settings = the_settings()
-    catalog = the_catalog(settings.scans, model.read_rules).result()
+    catalog = the_catalog(settings.scans, model.read_rules, settings.query).result()
     if catalog is None:
         return None
     scans = catalog.found.scans

@@ -11,6 +11,8 @@ from typing import Annotated
 import tyro
 
 from pipeline.domain import UsageError
+from pipeline.scans.pacs import Pacs, Query
+from pipeline.scans.pacs_query import is_address
 
 ADDRESS = "127.0.0.1"
 """Where the viewer listens unless it is told otherwise: this machine only."""
@@ -23,11 +25,15 @@ class Settings:
     model: Path
     """MODEL folder that training wrote (RUN/model)."""
     scans: Path
-    """Folder of scans to choose from (or one scan)."""
+    """Folder of scans to choose from (or one scan), or a PACS: dicomweb://host:port/path (http) or
+    dicomwebs://host:port/path (https), with --query."""
     port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 8501
     """TCP port; 0 takes any free one."""
     hide_identity: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Show no name, ID, date or file name, for reader studies."""
+    query: str = ""
+    """With a PACS: what to retrieve, for example "Modality=CT&StudyDate=20260101-20260131"; it lies in the temporary
+    folder until the viewer ends."""
     scores: Path | None = None
     """OUT folder of pipeline.score: its predictions.csv fills the worklist."""
     run: Path | None = None
@@ -46,6 +52,11 @@ class Settings:
     """With --allow-remote: the names by which browsers may call the viewer, for example viewer.hospital.example."""
     login: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Readers sign in with your OpenID Connect provider as well (docs/viewer.md); opinions and audit log name them."""
+
+    @property
+    def is_pacs(self) -> bool:
+        """Whether the scans come from a PACS."""
+        return is_address(str(self.scans))
 
     @property
     def address(self) -> str:
@@ -104,12 +115,28 @@ def _folder_problems(settings: Settings) -> list[str]:
     problems = []
     if not (settings.model / "model.json").is_file():
         problems.append(f"--model {settings.model}: holds no model.json; give the `model` folder that training wrote")
-    if not settings.scans.exists():
+    if settings.is_pacs:
+        problems += _pacs_problems(settings)
+    elif not settings.scans.exists():
         problems.append(f"--scans {settings.scans}: does not exist; give a folder of scans")
+    elif settings.query:
+        problems.append("--query: needs a PACS; give its address dicomweb://host:port/path as --scans")
     if settings.scores is not None and not (settings.scores / "predictions.csv").is_file():
         problems.append(f"--scores {settings.scores}: holds no predictions.csv; give the OUT folder of pipeline.score")
     if settings.run is not None and not (settings.run / "predictions.csv").is_file():
         problems.append(f"--run {settings.run}: holds no predictions.csv; give the folder that pipeline.train wrote")
+    return problems
+
+
+def _pacs_problems(settings: Settings) -> list[str]:
+    problems = []
+    for check in (lambda: Pacs.at(str(settings.scans)), lambda: Query.parsed(settings.query)):
+        try:
+            check()
+        except UsageError as error:
+            problems.append(str(error))
+    if settings.scores is not None:
+        problems.append("--scores: belongs to the scans that were scored; give their folder OUT/scans as --scans")
     return problems
 
 

@@ -24,9 +24,9 @@ ROW_PX, MOST_PX = 35, 640
 
 def page(settings: Settings, model: Model) -> None:
     """The worklist, or how far the folder is listed."""
-    job = the_catalog(settings.scans, model.read_rules)
+    job = the_catalog(settings.scans, model.read_rules, settings.query)
     if not job.wait(AT_ONCE_S):
-        looking(job)
+        looking(job, "worklist.retrieving" if settings.is_pacs else "worklist.looking")
         return
     try:
         catalog = job.result()
@@ -36,7 +36,7 @@ def page(settings: Settings, model: Model) -> None:
     if catalog is None:
         return
     words, scores = spoken(), opening.known_scores(settings, model)
-    table = worklist(catalog, scores, model.findings, settings.scans, settings.hide_identity)
+    table = worklist(catalog, scores, model.findings, catalog.found.root, settings.hide_identity)
     summary(table)
     wanted = filters()
     rows = narrowed(table, wanted)
@@ -72,13 +72,13 @@ def filters() -> Wanted:
 
 
 @st.fragment(run_every=EVERY_S)
-def looking(job: Job[Catalog]) -> None:
-    """How far the folder is listed; the table follows when it is."""
+def looking(job: Job[Catalog], wording: str) -> None:
+    """How far the folder is listed, or the PACS has sent; the table follows."""
     words = spoken()
     if not job.running:
         st.rerun()
     share = job.done / job.total if job.total else 0.0
-    st.progress(share, words("worklist.looking", done=f"{job.done:,}", total=f"{job.total:,}"))
+    st.progress(share, words(wording, done=f"{job.done:,}", total=f"{job.total:,}"))
 
 
 def scoring(settings: Settings, table: pd.DataFrame, catalog: Catalog) -> None:

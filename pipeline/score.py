@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +104,8 @@ def _by_pacs(options: Options) -> int:
                 found = retrieve_all(pacs, query, options.out, report)
         except ScanError as error:
             raise UsageError(f"{error}. Nothing was scored.") from None
-        lost = ", ".join(f"{reason} {count}" for reason, count in found.refused.most_common())
+        counts = Counter(one.reason.value for one in found.refused)
+        lost = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
         stdout.print(f"{found.n_series} series found; not retrieved: {lost or 'none'}", markup=False)
         stdout.print(f"written: {options.out / RETRIEVED}", markup=False)
         code = _scored(here)

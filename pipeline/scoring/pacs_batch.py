@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.domain import Reason, ScanError
+from pipeline.domain import Reason, Rejection, ScanError
 from pipeline.files import read_json, write_json, write_table
 from pipeline.scans.pacs import Pacs, Query, Series
 from pipeline.scoring.dicom_results import FOLDER, PICTURE, REPORT
@@ -30,12 +30,12 @@ class Retrieved:
     Attributes:
         folder: Where the scans lie.
         n_series: Found.
-        refused: Reason -> series that could not be retrieved.
+        refused: Series that could not be retrieved.
     """
 
     folder: Path
     n_series: int
-    refused: Counter[str]
+    refused: tuple[Rejection, ...]
 
 
 def retrieve_all(pacs: Pacs, query: Query, out: Path, report: Note) -> Retrieved:
@@ -47,7 +47,7 @@ def retrieve_all(pacs: Pacs, query: Query, out: Path, report: Note) -> Retrieved
         ScanError: If the PACS can't be queried at all, or refuses access.
     """
     series = [one for study in pacs.list_studies(query) for one in pacs.list_series(study, query)]
-    rows, refused = [], Counter[str]()
+    rows, refused = [], list[Rejection]()
     for done, one in enumerate(series, 1):
         status, reason, detail = "ok", "", ""
         try:
@@ -56,13 +56,13 @@ def retrieve_all(pacs: Pacs, query: Query, out: Path, report: Note) -> Retrieved
             if error.reason is Reason.PACS_DENIED:
                 raise
             status, reason, detail = "rejected", error.reason.value, error.detail
-            refused[reason] += 1
+            refused.append(Rejection(out / SCANS / one.name, error.reason, error.detail))
         rows.append(_row(one, status, reason, detail))
         report(done, len(series))
     (out / SCANS).mkdir(parents=True, exist_ok=True)
     columns = ["series", "modality", "n_instances", "status", "reason", "detail"]
     write_table(out / RETRIEVED, pd.DataFrame(rows, columns=columns).sort_values("series"))
-    return Retrieved(out / SCANS, len(series), refused)
+    return Retrieved(out / SCANS, len(series), tuple(refused))
 
 
 def store_all(pacs: Pacs, out: Path, report: Note) -> Counter[str]:

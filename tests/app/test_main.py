@@ -3,6 +3,7 @@
 import http.client
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,9 +54,11 @@ def ask(viewer: Viewer, path: str, method: str = "GET", **headers: str) -> tuple
 
 
 def sign_in(viewer: Viewer) -> str:
-    """The cookie that the newest link gives."""
-    parts = urlsplit(viewer.link)
-    status, headers, _ = ask(viewer, f"{parts.path}?{parts.query}")
+    """The cookie that the newest link gives; after a link was used, the line with the next one takes a moment."""
+    end, status = time.monotonic() + 10, 0
+    while status != 303 and time.monotonic() < end:
+        parts = urlsplit(viewer.link)
+        status, headers, _ = ask(viewer, f"{parts.path}?{parts.query}")
     assert status == 303
     return headers["set-cookie"].split(";")[0]
 

@@ -16,6 +16,35 @@ def test_settings_of_a_command_line():
     assert (plain.port, plain.address) == (8501, "127.0.0.1")
 
 
+PACS = Path("dicomweb://127.0.0.1:8042/dicom-web")
+
+
+def test_scans_of_a_pacs(model_folder, tmp_path):
+    fitting = Settings(model_folder, PACS, query="Modality=CT")
+    settings.check_settings(fitting)
+    assert fitting.is_pacs
+    assert not Settings(model_folder, tmp_path).is_pacs
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"scans": PACS}, "--query: it is empty.*Modality=CT&StudyDate"),
+        ({"scans": PACS, "query": "Color=red"}, "--query: Color is not known"),
+        ({"scans": Path("dicomweb://ann:secret@pacs/web"), "query": "Modality=CT"}, "put credentials into ~/.netrc"),
+        ({"query": "Modality=CT"}, "--query: needs a PACS.*dicomweb://host:port/path"),
+        ({"scans": PACS, "query": "Modality=CT", "scores": True}, "--scores: belongs to.*OUT/scans"),
+    ],
+)
+def test_what_does_not_go_with_a_pacs(model_folder, tmp_path, changes, told):
+    if "scores" in changes:
+        (tmp_path / "predictions.csv").write_text("")
+        changes = changes | {"scores": tmp_path}
+    with pytest.raises(UsageError, match=told) as error:
+        settings.check_settings(Settings(**{"model": model_folder, "scans": tmp_path} | changes))
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize("wrong", [("--model", "m"), ("--model", "m", "--scans", "s", "--colour")])
 def test_wrong_command_line_leaves_with_2(wrong, capsys):
     with pytest.raises(SystemExit, match="2"):
