@@ -1,11 +1,14 @@
 """The launcher: what it refuses at once, and what a running viewer lets in."""
 
+import gc
 import http.client
 import re
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -134,6 +137,20 @@ def test_signing_in_needs_a_provider(model_folder, tmp_path, capsys, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert launcher.main(["--model", str(model_folder), "--scans", str(tmp_path), "--port", "0", "--login"]) == 2
     assert "[auth] in ~/.streamlit/secrets.toml" in capsys.readouterr().err
+
+
+def test_the_garbage_collector_does_not_look_through_what_stays(model_folder, tmp_path, monkeypatch):
+    """Streamlit collects after every run of the page; with torch and the model to look through that takes 0.5 s."""
+    watched = []
+    page = SimpleNamespace(run=lambda config: watched.append(len(gc.get_objects())))
+    monkeypatch.setattr(launcher, "viewer_app", lambda settings: page)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    options = ["--model", str(model_folder), "--scans", str(tmp_path), "--port", "0", "--db", "sqlite://"]
+    try:
+        assert launcher.main(options) == 0
+    finally:
+        gc.unfreeze()
+    assert watched[0] < 10_000 < len(gc.get_objects())
 
 
 def test_help_explains_every_option(capsys):

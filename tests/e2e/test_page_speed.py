@@ -16,8 +16,7 @@ pytestmark = [
 ]
 
 REPEATS = 5
-MOST_MS = {"worklist": 300, "next scan": 300, "search": 700, "performance": 700}
-"""The last two wait for one of Streamlit's boxes, which its front end shows some 350 ms after the rest of the page."""
+MOST_MS = 300
 CLOCK = """() => {
     const start = () => { window.begun = performance.now(); };
     for (const kind of ["click", "keydown"]) addEventListener(kind, start, { capture: true, once: true });
@@ -69,4 +68,4 @@ def test_a_page_action_is_quick(page: Page, viewer):
         found["next scan"].append(wait_ms(page, step.click, f"{number} of "))
     medians = {name: statistics.median(times) for name, times in found.items()}
     print("\nmedian ms: " + ", ".join(f"{name} {ms:.0f}" for name, ms in medians.items()))
-    assert all(medians[name] <= most for name, most in MOST_MS.items())
+    assert max(medians.values()) <= MOST_MS
