@@ -64,10 +64,19 @@ def test_every_problem_is_told_at_once(tmp_path):
         settings.check_settings(wrong)
 
 
-def test_settings_of_a_real_model_pass(model_folder, tmp_path):
-    settings.check_settings(Settings(model_folder, tmp_path))
-    settings.check_settings(Settings(model_folder, tmp_path, allow_remote="0.0.0.0", host_names=("viewer.example",)))
-    settings.check_settings(Settings(model_folder, tmp_path, allow_remote="10.0.0.7"))
+@pytest.mark.parametrize(
+    ("changes", "address"),
+    [
+        ({}, "127.0.0.1"),
+        ({"allow_remote": "0.0.0.0", "host_names": ("viewer.example",)}, "0.0.0.0"),
+        ({"allow_remote": "10.0.0.7"}, "10.0.0.7"),
+        ({"allow_remote": "::1"}, "::1"),
+    ],
+)
+def test_settings_that_fit_pass_and_say_where_it_listens(model_folder, tmp_path, changes, address):
+    fitting = Settings(model_folder, tmp_path, **changes)
+    settings.check_settings(fitting)
+    assert fitting.address == address
 
 
 @pytest.mark.parametrize(
