@@ -38,6 +38,11 @@ class Job(Generic[Result]):
         """Whether it is still at work."""
         return self._thread.is_alive()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the work has ended with an error."""
+        return self._error is not None
+
     def wait(self, seconds: float) -> bool:
         """Whether it has ended within this time."""
         self._thread.join(seconds)

@@ -43,10 +43,7 @@ class Scorer:
     @property
     def failed(self) -> bool:
         """Whether the last job ended before its time, by a fault or for want of a process."""
-        try:
-            return self._job is not None and not self._job.running and self._job.result() is not None
-        except Exception:
-            return True
+        return self._job is not None and self._job.failed
 
     def start(self, scans: Sequence[Scan]) -> None:
         """Score these scans, those before first; nothing happens while a job runs."""
