@@ -6,6 +6,7 @@ from typing import TypeAlias
 import streamlit as st
 
 from app import audit_log, reader, session
+from app.controls import choose_finding
 from app.exports import Case, case_page, file_name, heat_nifti, meeting_point
 from app.language import Words, spoken
 from app.session import OpenScan
@@ -26,9 +27,7 @@ def export_panel(model: Model, scan: OpenScan, point: Voxel | None = None) -> No
     """
     words, settings = spoken(), the_settings()
     with st.expander(words("export.panel"), icon=":material/download:"):
-        finding = model.findings[0]
-        if len(model.findings) > 1:
-            finding = st.selectbox(words("review.finding"), model.findings, key=f"kept.export-{scan.key}")
+        finding = choose_finding(words("review.finding"), model, f"kept.export-{scan.key}")
         named = not settings.hide_identity and st.checkbox(
             words("export.identity"), key=f"kept.named-{scan.key}", help=words("export.identity_hint")
         )

@@ -7,6 +7,7 @@ import numpy as np
 import streamlit as st
 
 from app import reader
+from app.controls import choose_finding
 from app.language import Words, spoken
 from app.opinions import LONGEST_NOTE, VERDICTS, Opinion, the_opinions
 from app.session import OpenScan
@@ -28,9 +29,7 @@ def opinion_panel(model: Model, scan: OpenScan, point: Sequence[int] | None = No
     """
     words = spoken()
     st.markdown(f"##### {words('opinion.title')}")
-    finding = model.findings[0]
-    if len(model.findings) > 1:
-        finding = st.selectbox(words("opinion.finding"), model.findings, key=f"kept.about-{scan.key}")
+    finding = choose_finding(words("opinion.finding"), model, f"kept.about-{scan.key}")
     choice = st.segmented_control(
         words("opinion.title"), VERDICTS, key=_verdict_key(scan), label_visibility="collapsed",
         format_func=lambda name: words(f"opinion.{name}"),

@@ -9,7 +9,9 @@ import streamlit as st
 from app import opening, panels, threshold
 from app.catalog import the_catalog
 from app.charts import call_chart, curve_chart
+from app.controls import choose_finding, clicked_row
 from app.language import Words, spoken
+from app.result_panel import point_words
 from app.settings import Settings
 from app.threshold import Split
 from pipeline.domain import OperatingPoint
@@ -46,14 +48,12 @@ def _choose(model: Model, names: list[str]) -> tuple[str, str]:
     """The finding and the split to look at."""
     words = spoken()
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        finding = model.findings[0]
-        if len(model.findings) > 1:
-            finding = st.selectbox(words("performance.finding"), model.findings, key="kept.finding", width=300)
+        finding = choose_finding(words("performance.finding"), model, "kept.finding", width=300)
         name = st.segmented_control(
             words("performance.split"), names, required=True, key=_kept("split", names[0]),
             help=words("performance.split_hint"),
         )  # fmt: skip
-    return str(finding), str(name)
+    return finding, str(name)
 
 
 def _kept(name: str, start: object) -> str:
@@ -80,7 +80,7 @@ def _moving(settings: Settings, model: Model, split: Split, point: OperatingPoin
     before = threshold.accuracy(split.cases, frozen) if frozen is not None else {}
     before = before | threshold.predictive_values(before, prevalence) if before else {}
     _tiles(moved, before, words)
-    st.caption(_point_words(point, words) + " " + words("performance.intervals"))
+    st.caption(point_words(words, point, "performance") + " " + words("performance.intervals"))
     left, right = st.columns(2)
     left.vega_lite_chart(
         *call_chart(threshold.histogram(split.cases), frozen, chosen, words), alt=words("performance.calls_alt")
@@ -107,13 +107,13 @@ def _frozen(numbers: Mapping[str, Any], point: OperatingPoint | None, words: Wor
     """What evaluation.json holds: the frozen point alone, at the reader's prevalence."""
     st.info(words("performance.no_scans" if known else "performance.no_run"), icon=":material/info:")
     if not all(numbers.get(name, {}).get("value") is not None for name in ("sensitivity", "specificity")):
-        st.caption(_point_words(point, words))
+        st.caption(point_words(words, point, "performance"))
         return
     observed = numbers["n_positive"] / numbers["n_scans"]
     prevalence = _prevalence(st, observed, words)
     rates = {name: numbers[name] for name in ("sensitivity", "specificity")}
     _tiles(rates | threshold.predictive_values(rates, prevalence), {}, words)
-    st.caption(_point_words(point, words))
+    st.caption(point_words(words, point, "performance"))
 
 
 def _tiles(numbers: Mapping[str, Measure], frozen: Mapping[str, Measure], words: Words) -> None:
@@ -135,13 +135,6 @@ def _interval(found: Measure, words: Words) -> str:
         return words("performance.undefined")
     low, high = f"{100 * found['low']:.1f}", f"{100 * found['high']:.1f}"
     return words("performance.interval", level=f"{100 * found['level']:.0f}", low=low, high=high, n=found["n"])
-
-
-def _point_words(point: OperatingPoint | None, words: Words) -> str:
-    if point is None:
-        return words("performance.no_point")
-    target = words("result.youden") if point.target == "youden" else point.target
-    return words("performance.point", threshold=f"{point.threshold:.3f}", split=point.chosen_on, target=target)
 
 
 def _flips(settings: Settings, model: Model, rows: pd.DataFrame, words: Words) -> None:
@@ -168,12 +161,11 @@ def _flips(settings: Settings, model: Model, rows: pd.DataFrame, words: Words) -
 
 
 def _open_flip(settings: Settings, model: Model, rows: pd.DataFrame) -> None:
-    selection = st.session_state["flips"]["selection"]
-    chosen = [*selection.get("rows", ()), *(cell[0] for cell in selection.get("cells", ()))]
+    row = clicked_row("flips")
     catalog = the_catalog(settings.scans, model.read_rules, settings.query).result()
-    if not chosen or catalog is None:
+    if row is None or catalog is None:
         return
-    scan_id = rows["scan_id"].iloc[chosen[0]]
+    scan_id = rows["scan_id"].iloc[row]
     if scan_id in catalog.scans:
         opening.show(scan_id)
     else:

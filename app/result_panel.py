@@ -45,12 +45,12 @@ def meaning(words: Words, probability: float) -> str:
     return words("result.meaning_most") if count > 99 else words("result.meaning", count=count)
 
 
-def point_words(words: Words, point: OperatingPoint | None) -> str:
-    """From which probability on the model says "positive", and how that was chosen."""
+def point_words(words: Words, point: OperatingPoint | None, section: str = "result") -> str:
+    """From which probability on the model says "positive", and how that was chosen; in the words of this section."""
     if point is None:
-        return words("result.no_point")
+        return words(f"{section}.no_point")
     target = words("result.youden") if point.target == "youden" else point.target
-    return words("result.point", threshold=number(point.threshold), split=point.chosen_on, target=target)
+    return words(f"{section}.point", threshold=number(point.threshold), split=point.chosen_on, target=target)
 
 
 def tested(words: Words, evaluation: Mapping[str, Any] | None, finding: str) -> str:

@@ -10,6 +10,7 @@ from app import opening, panels, result_panel, session
 from app.canvas import slice_canvas
 from app.canvas.wire import pack_heat, pack_volume, turning
 from app.catalog import the_catalog
+from app.controls import choose_finding
 from app.evidence import evidence_curve
 from app.export_panel import export_panel
 from app.faults import told
@@ -86,9 +87,7 @@ def choose_layer(words: Words, model: Model, scan: OpenScan) -> Layer:
     """The heat map of a finding and its evidence curve, where the reader asks for them."""
     if not isinstance(scan.result, Prediction) or not st.toggle(words("review.overlay"), key="overlay"):
         return Layer()
-    finding = model.findings[0]
-    if len(model.findings) > 1:
-        finding = st.selectbox(words("review.finding"), model.findings, key="finding")
+    finding = choose_finding(words("review.finding"), model, "finding")
     trust_words(words, model)
     with st.spinner(words("review.computing")):
         heat = session.heat_map(model, scan, finding)

@@ -8,6 +8,7 @@ import streamlit as st
 from app import opening, panels, session
 from app.background import Job
 from app.catalog import Catalog, the_catalog
+from app.controls import clicked_row
 from app.faults import told
 from app.language import spoken
 from app.settings import Settings
@@ -132,11 +133,10 @@ def _show_rows(rows: pd.DataFrame, model: Model, hidden: bool) -> None:
 
 
 def _open_selected(scan_ids: pd.Series) -> None:
-    """Open the scan whose row was chosen, by its box or by any of its cells; refused ones have nothing to open."""
-    selection = st.session_state["table"]["selection"]
-    chosen = [*selection.get("rows", ()), *(cell[0] for cell in selection.get("cells", ()))]
-    if chosen and chosen[0] < len(scan_ids) and scan_ids.iloc[chosen[0]]:
-        opening.show(scan_ids.iloc[chosen[0]])
+    """Open the scan whose row was clicked; refused ones have nothing to open."""
+    row = clicked_row("table")
+    if row is not None and row < len(scan_ids) and scan_ids.iloc[row]:
+        opening.show(scan_ids.iloc[row])
 
 
 def _columns(model: Model, hidden: bool) -> dict[str, Any]:
