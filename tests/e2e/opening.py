@@ -2,31 +2,29 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Error as BrowserError
-from playwright.sync_api import Locator, Page, Request, expect
+from playwright.sync_api import Locator, Page, expect
 
 SECONDS = 60_000
 """Patience in milliseconds, for a busy machine."""
 
 
-@dataclass
 class Watch:
-    """What a page asked for and what went wrong in it."""
+    """What a page asks for from now on, and what goes wrong in it. The page is given patience, too."""
 
-    requests: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-
-    def __call__(self, page: Page) -> "Watch":
-        def asked(request: Request) -> None:
-            if not request.url.startswith(("data:", "blob:")):
-                self.requests.append(request.url)
-
-        page.on("request", asked)
+    def __init__(self, page: Page) -> None:
+        self.requests: list[str] = []
+        self.faults: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.set_default_timeout(SECONDS)
-        return self
+
+    @property
+    def hosts(self) -> set[str | None]:
+        """The machines that were asked for something."""
+        return {urlsplit(url).hostname for url in self.requests if not url.startswith(("data:", "blob:"))}
 
 
 def settled(page: Page) -> None:

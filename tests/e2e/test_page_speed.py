@@ -46,7 +46,7 @@ def turn(page: Page, name: str) -> None:
 
 
 def test_a_page_action_is_quick(page: Page, viewer):
-    Watch()(page)
+    Watch(page)
     page.goto(viewer.link)
     settled(page)
     turn(page, "Performance")  # once unmeasured: modules are loaded, folders listed

@@ -3,7 +3,6 @@
 import json
 import re
 import sqlite3
-import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from pipeline.scans.find import find_scans, read_identity
 from tests.app.running import Viewer, start_viewer, stop_viewer
-from tests.e2e.opening import SECONDS, settled
+from tests.e2e.opening import SECONDS, Watch, open_scan, settled
 
 pytestmark = [
     pytest.mark.e2e,
@@ -39,17 +38,6 @@ def pictures(page: Page, folder: Path, name: str) -> None:
     page.wait_for_timeout(400)
 
 
-def click_first_row(page: Page, patient_id: str) -> None:
-    """Click until the patient is on show: a click is lost while the grid draws itself anew."""
-    banner = page.get_by_role("banner", name="Patient")
-    end = time.monotonic() + SECONDS / 1000
-    while "No scan is open" in banner.inner_text() and time.monotonic() < end:
-        page.get_by_test_id("stDataFrame").click(position={"x": 120, "y": 53})
-        settled(page)
-        page.wait_for_timeout(2000)
-    expect(banner).to_contain_text(patient_id, timeout=SECONDS)
-
-
 def data_of(viewer: Viewer, name: str) -> Path:
     return next(viewer.data.rglob(name))
 
@@ -60,13 +48,8 @@ def audited(viewer) -> list[dict[str, str]]:
 
 
 def test_main_path(page: Page, viewer, output_path):
-    requests: list[str] = []
-    faults: list[str] = []
+    watch = Watch(page)
     before = len(audited(viewer))
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.set_default_timeout(SECONDS)
-
     page.goto(viewer.link)
     expect(page.get_by_text("not scored yet").first).to_be_visible(timeout=SECONDS)
     expect(page.get_by_text("Research use only. Not a medical device.")).to_be_visible()
@@ -83,13 +66,9 @@ def test_main_path(page: Page, viewer, output_path):
 
     scan = next(one for one in find_scans(viewer.scans)[0] if len(one.paths) > 10)
     who = read_identity(scan)
-    search = page.get_by_placeholder("Name, ID, date, path, reason")
-    search.fill(scan.path.relative_to(viewer.scans).as_posix())
-    search.press("Enter")
-    settled(page)
-    click_first_row(page, who.patient_id)
+    open_scan(page, scan.path.relative_to(viewer.scans).as_posix())
+    expect(page.get_by_role("banner", name="Patient")).to_contain_text(who.patient_id)
     expect(page.get_by_text("calibrated probability")).to_be_visible()
-    expect(page.locator('.slices[data-state="ready"]')).to_be_visible(timeout=SECONDS)
     pictures(page, output_path, "scan")
 
     page.get_by_role("combobox").last.click()
@@ -121,9 +100,9 @@ def test_main_path(page: Page, viewer, output_path):
     assert [event["event"] for event in events] == ["open", "export", "export", "export"]
     assert {(event["reader"], event["scan"]) for event in events} == {("Ann Reader", scan.scan_id)}
 
-    assert faults == []
-    assert {urlsplit(url).hostname for url in requests if not url.startswith(("data:", "blob:"))} == {"127.0.0.1"}
-    said = " ".join(requests) + page.url + "".join(viewer.lines) + data_of(viewer, "audit.jsonl").read_text()
+    assert watch.faults == []
+    assert watch.hosts == {"127.0.0.1"}
+    said = " ".join(watch.requests) + page.url + "".join(viewer.lines) + data_of(viewer, "audit.jsonl").read_text()
     assert not any(part in said for part in (who.patient_id, who.patient_name, "Demo"))
     assert "Traceback" not in said
     expect(page.get_by_role("banner", name="Paciente")).to_be_in_viewport()
@@ -131,9 +110,7 @@ def test_main_path(page: Page, viewer, output_path):
 
 
 def test_an_uploaded_folder_opens_and_asks_nobody_else(page: Page, viewer, output_path):
-    requests: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.set_default_timeout(SECONDS)
+    watch = Watch(page)
     scan = next(one for one in find_scans(viewer.scans)[0] if len(one.paths) > 10)
     page.goto(viewer.link)
     settled(page)
@@ -142,7 +119,7 @@ def test_an_uploaded_folder_opens_and_asks_nobody_else(page: Page, viewer, outpu
     page.locator("input[type=file][webkitdirectory]").set_input_files(str(scan.path))
     expect(page.get_by_text("calibrated probability")).to_be_visible(timeout=SECONDS)
     expect(page.get_by_role("banner", name="Patient")).to_contain_text(read_identity(scan).patient_id)
-    assert {urlsplit(url).hostname for url in requests if not url.startswith(("data:", "blob:"))} == {"127.0.0.1"}
+    assert watch.hosts == {"127.0.0.1"}
     assert "Traceback" not in "".join(viewer.lines)
 
 
