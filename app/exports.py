@@ -133,12 +133,16 @@ def _cautions(case: Case, words: Words) -> list[str]:
 
 
 def _write(figure: Figure, top: float, lines: Sequence[str], size: float, colour: str = INK) -> float:
-    """Lines of text from `top` inches downwards; where the next may begin. Text is never read as a formula."""
+    """Lines of text from `top` inches downwards; where the next may begin. Text is never read as a formula.
+
+    Without ligatures: an id with "ff" in it must be found and copied as it is.
+    """
     letters = int(98 * 10 / size)
     for line in (part for text in lines for part in textwrap.wrap(text, letters)):
         figure.text(
-            0.08, top / PAGE_IN[1], line, fontsize=size, va="top", color=colour, parse_math=False, family="DejaVu Sans"
-        )
+            0.08, top / PAGE_IN[1], line, fontsize=size, va="top", color=colour, parse_math=False,
+            family="DejaVu Sans", fontfeatures=("-liga",),
+        )  # fmt: skip
         top -= LINE_IN * size / 10
     return top
 

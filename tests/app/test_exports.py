@@ -60,6 +60,11 @@ def test_the_page_is_a_pdf_that_names_no_patient(model, scan, heat):
     assert pdf == case_page(case(model, scan, heat), words("en"), "pdf")
 
 
+def test_an_id_in_the_pdf_is_text_to_be_found(model, scan):
+    scan.key = "b3ec7ff143aaff00"
+    assert "b3ec7ff143aaff00" in text_of(case_page(case(model, scan), words("en"), "pdf"))
+
+
 def test_the_identity_stands_there_when_asked_for(model, scan):
     said = text_of(case_page(case(model, scan, with_identity=True), words("it"), "pdf"))
     for part in ("Doe, Jane", "ID-4711", "1950-02-03", "2025-06-07", "Solo per uso di ricerca"):
