@@ -10,6 +10,8 @@ from torch.nn import functional
 from pipeline.sections import AugmentSection
 
 AXIS = {"x": 0, "y": 1, "z": 2}
+MOST_ROWS = 2**14
+"""Of a volume's slices one below the other: up to here float32 tells a row to a thousandth (128 slices of 128 rows)."""
 
 
 def warp(batch: Tensor, theta: Tensor | None, bend: Tensor | None) -> Tensor:
@@ -25,10 +27,45 @@ def warp(batch: Tensor, theta: Tensor | None, bend: Tensor | None) -> Tensor:
     whole = torch.eye(d, d + 1).expand(len(batch), -1, -1) if theta is None else theta
     grid = affine_grid(whole.to(batch), batch.shape[2:])
     if bend is not None:
-        mode = "bicubic" if d == 2 else "trilinear"
-        field = functional.interpolate(bend.to(batch), list(batch.shape[2:]), mode=mode, align_corners=True)
-        grid = grid + field.movedim(1, -1)
+        grid = grid + _field(bend.to(batch), batch.shape[2:]).movedim(1, -1)
+    if d == 3 and batch.device.type == "cpu" and batch.shape[2] * batch.shape[3] <= MOST_ROWS:
+        return torch.stack([_sampled(volume, places) for volume, places in zip(batch, grid, strict=True)])
     return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
+
+
+def _sampled(volume: Tensor, grid: Tensor) -> Tensor:
+    """A volume [channel, z, y, x] at places [z, y, x, 3], as `grid_sample` has it, in half of its CPU time.
+
+    On a CPU torch samples pictures with vector instructions, volumes without. So the slices are put one below the
+    other as a tall picture, with each slice's upper neighbour as a further channel; what is found there in both is
+    mixed by height.
+    """
+    channels, depth, height, width = volume.shape
+    x, y, z = grid.unbind(-1)
+    level = ((z + 1) * (depth / 2)).sub_(0.5).clamp_(0, depth - 1)
+    below = level.floor()
+    row = ((y + 1) * (height / 2)).sub_(0.5).clamp_(0, height - 1).add_(below, alpha=height)
+    places = torch.stack([x, (2 * row + 1).div_(depth * height).sub_(1)], dim=-1).view(1, -1, width, 2)
+    pairs = torch.cat([volume, volume[:, 1:], volume[:, -1:]], dim=1).view(1, 2 * channels, depth * height, width)
+    found = functional.grid_sample(pairs, places, padding_mode="border", align_corners=False)
+    lower, upper = found.view(channels, 2, depth, height, width).unbind(1)
+    return torch.lerp(lower, upper, level.sub_(below))
+
+
+def _field(bend: Tensor, shape: Sequence[int]) -> Tensor:
+    """Displacements [n, d, (z,) y, x] between control points: cubic in pictures, linear in volumes.
+
+    As torch's `interpolate` with align_corners=True, which reads eight points for every voxel of a volume; one axis
+    after the other takes a seventh of the time.
+    """
+    if len(shape) == 2:
+        return functional.interpolate(bend, list(shape), mode="bicubic", align_corners=True)
+    points = torch.arange(bend.shape[-1], device=bend.device, dtype=bend.dtype)
+    for n in shape:
+        at = torch.linspace(0, len(points) - 1, n, device=bend.device, dtype=bend.dtype)
+        weights = (1 - (at.unsqueeze(1) - points).abs()).clamp(min=0)
+        bend = torch.tensordot(bend, weights, dims=([2], [1]))  # the axis leaves its place and comes back as the last
+    return bend
 
 
 def affine_grid(theta: Tensor, shape: Sequence[int]) -> Tensor:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.model import warp as warping
 from pipeline.model.augment import apply, blurred, draw, mix
-from pipeline.model.warp import affine_grid
+from pipeline.model.warp import affine_grid, warp
 from pipeline.sections import AugmentSection
 
 ALL = AugmentSection(flip_axes=("x", "y", "z"), rotate_degrees=20, scale=0.2, translate=0.1, intensity=0.1, noise=0.1)
@@ -116,3 +117,28 @@ def test_the_grid_is_torchs_own(shape) -> None:
     theta = torch.randn(3, d, d + 1, generator=torch.Generator().manual_seed(0))
     theirs = torch.nn.functional.affine_grid(theta, [3, 1, *shape], align_corners=False)
     torch.testing.assert_close(affine_grid(theta, shape), theirs, atol=1e-5, rtol=1e-5)
+
+
+def sampled_by_torch(batch, grid):
+    return torch.nn.functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((7, 9, 11), 1), ((32, 24, 20), 3), ((1, 8, 6), 1)])
+def test_a_volume_is_sampled_as_torch_does(shape, channels, monkeypatch) -> None:
+    """Far beyond the edges too; a tall picture tells its rows a little less exactly, and the tallest are not made."""
+    rules = AugmentSection(flip_axes=("x", "z"), rotate_degrees=180, scale=0.4, translate=0.5)
+    theta = draw(rules, shape[::-1], 0, 0, range(4)).theta
+    batch = torch.rand(4, channels, *shape, generator=torch.Generator().manual_seed(0))
+    theirs = sampled_by_torch(batch, affine_grid(theta, shape))
+    torch.testing.assert_close(warp(batch, theta, None), theirs, atol=1e-4, rtol=0)
+    monkeypatch.setattr(warping, "MOST_ROWS", shape[0] * shape[1] - 1)
+    assert torch.equal(warp(batch, theta, None), theirs)
+
+
+def test_a_volume_bends_between_control_points_as_torch_interpolates() -> None:
+    shape, chance = (6, 7, 9), torch.Generator().manual_seed(0)
+    bend = 0.2 * torch.rand(2, 3, 4, 4, 4, generator=chance) - 0.1
+    batch = torch.rand(2, 1, *shape, generator=chance)
+    field = torch.nn.functional.interpolate(bend, list(shape), mode="trilinear", align_corners=True)
+    theirs = sampled_by_torch(batch, affine_grid(torch.eye(3, 4).expand(2, -1, -1), shape) + field.movedim(1, -1))
+    torch.testing.assert_close(warp(batch, None, bend), theirs, atol=1e-4, rtol=0)
