@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 import tyro
@@ -25,6 +26,7 @@ from pipeline.config import ConfigError, load_config, problems
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, progress, stderr, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.results.cohort_page import CohortFacts, cohort_page
+from pipeline.results.words import count
 from pipeline.scans.find import Survey, relative_path, survey
 from pipeline.scans.summary import summary_of
 from pipeline.sections import CohortSection
@@ -41,8 +43,8 @@ class Options:
     refused or none was usable. Research use only, not a medical device.
     """
 
-    scans: tyro.conf.Positional[Path]
-    """SCANS: a folder of DICOM series, NIfTI files or radiographs, searched to its full depth, .zip archives
+    scans: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SCANS")]
+    """A folder of DICOM series, NIfTI files or radiographs, searched to its full depth, .zip archives
     included; or one file."""
     out: Path
     """COHORT folder to write; not inside SCANS. Only its own files are replaced."""
@@ -204,10 +206,8 @@ def _facts(found: Survey, built: Built, options: Options) -> CohortFacts:
 def _tell(found: Survey, built: Built, options: Options, proposed: bool) -> None:
     table = built.table
     _say(f"found: {summary_of(found)}")
-    _say(
-        f"{len(table)} scans of {patients(table).nunique()} patients read, {len(built.rejections)} refused, "
-        f"{len(found.skipped)} files are no scans"
-    )
+    read = f"{count(len(table), 'scan')} of {count(patients(table).nunique(), 'patient')} read"
+    _say(f"{read}, {len(built.rejections):,} refused")
     for reason, n in Counter(r.reason.value for r in built.rejections).most_common():
         _say(f"  refused   {reason:<24}{n:>7}")
     for line in _split_lines(built):

@@ -150,6 +150,7 @@ def _sent(pacs: "Pacs", options: Options) -> int:
 
 def _watched(request: "Request", options: Options) -> "Summary":
     """What there was when Ctrl-C or SIGTERM ended it; a second one ends it at once."""
+    from pipeline.results.words import count
     from pipeline.scoring.watch import watch
 
     stop = Event()
@@ -159,7 +160,8 @@ def _watched(request: "Request", options: Options) -> "Summary":
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
 
     def tell(summary: "Summary") -> None:
-        stdout.print(f"{summary.read_now} scans read, {summary.statuses.total()} rows in the table", markup=False)
+        read, rows = count(summary.read_now, "scan"), count(summary.statuses.total(), "row")
+        stdout.print(f"{read} read, {rows} in the table", markup=False)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)

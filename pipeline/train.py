@@ -12,10 +12,11 @@ from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stdout
 from pipeline.domain import UsageError
 from pipeline.files import write_json
 
-USAGE = """usage: python -m pipeline.train CONFIG.yaml [--section.key value ...] [--resume]
+ABOUT = """Fine-tunes the network of a config on a cohort and writes a run folder (model, predictions, history).
+The demo:  python -m pipeline.train configs/demo.yaml"""
+USAGE = f"""usage: python -m pipeline.train CONFIG.yaml [--section.key value ...] [--resume]
 
-Fine-tunes the network of a config on a cohort and writes a run folder (model, predictions, history).
-The demo:  python -m pipeline.train configs/demo.yaml
+{ABOUT}
 Options:   python -m pipeline.train --help"""
 
 
@@ -34,7 +35,7 @@ def parse(words: Sequence[str]) -> tuple[Config, bool]:
     if not rest or rest[0].startswith("-"):
         if rest and rest[0] not in ("-h", "--help"):
             raise UsageError("the first argument must be a config file, for example configs/demo.yaml")
-        tyro.cli(Config, args=["--help"], prog="python -m pipeline.train CONFIG.yaml [--resume]", description=USAGE)
+        tyro.cli(Config, args=["--help"], prog="python -m pipeline.train CONFIG.yaml [--resume]", description=ABOUT)
     base = load_config(Path(rest[0]))
     try:
         config = tyro.cli(Config, default=base, args=rest[1:], prog=f"python -m pipeline.train {rest[0]}")
@@ -49,6 +50,7 @@ def _run(words: Sequence[str]) -> int:
     from pipeline.audit.shortcuts import probe_run
     from pipeline.explanation.similar import write_index
     from pipeline.model.run import train
+    from pipeline.results.words import count
 
     trained = train(config, resume)
     if trained is None:
@@ -57,7 +59,8 @@ def _run(words: Sequence[str]) -> int:
     write_index(config.out, trained)
     refused = int((trained.table["status"] == "rejected").sum())
     if refused:
-        stdout.print(f"{refused} scans were refused; see status, reason and detail in {config.out / 'predictions.csv'}")
+        told = f"{count(refused, 'scan')} refused; see status, reason and detail in {config.out / 'predictions.csv'}"
+        stdout.print(told, markup=False)
     stdout.print(f"model folder  {config.out / 'model'}\npredictions   {config.out / 'predictions.csv'}", markup=False)
     stdout.print(f"next: python -m pipeline.evaluate {config.out}", markup=False)
     return WITH_REJECTIONS if refused else DONE

@@ -67,7 +67,7 @@ def test_the_flow_end_to_end(scans: Path, labels: Path, tmp_path: Path, capsys: 
 
     said = " ".join(capsys.readouterr().out.split())
     assert "found: 19 NIfTI files; 1 file is no scan" in said
-    assert "18 scans of 18 patients read, 1 refused, 1 files are no scans" in said
+    assert "18 scans of 18 patients read, 1 refused" in said
     assert f"config: {out / 'config.yaml'} (proposed from these scans)" in said
     assert f"next: python -m pipeline.train {out / 'config.yaml'}" in said
     config = load_config(out / "config.yaml")

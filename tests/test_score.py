@@ -184,7 +184,7 @@ def test_watching_takes_what_comes_and_ends_in_words(model: Path, tmp_path: Path
     said, _ = run.communicate(timeout=60)
     assert run.returncode == DONE, said
     assert said.startswith(f"watching {tmp_path / 'in'}; Ctrl-C or SIGTERM ends it")
-    assert "1 scans read, 3 rows in the table" in said
+    assert "1 scan read, 3 rows in the table" in said
     assert "3 scans found, " in said
     assert len(pd.read_csv(predictions)) == 3
 

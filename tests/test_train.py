@@ -440,6 +440,7 @@ def test_the_command_explains_itself(words) -> None:
     done = subprocess.run([sys.executable, "-m", "pipeline.train", *words], capture_output=True, text=True, check=False)
     assert done.returncode == (0 if words else 2)
     assert "python -m pipeline.train configs/demo.yaml" in done.stdout
+    assert done.stdout.count("usage:") == 1
     if words:
         assert "Peak learning rate of AdamW. (default: 0.001)" in " ".join(done.stdout.split()).replace("│ │ ", "")
 

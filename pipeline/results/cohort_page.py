@@ -8,6 +8,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.results.table_one import Columns, Row, categories, numeric, share
+from pipeline.results.words import count
 
 SPLITS = ("train", "tune", "test")
 
@@ -64,6 +65,7 @@ def cohort_page(facts: CohortFacts) -> str:
     columns = _columns(facts)
     return environment.get_template("cohort.html").render(
         facts=facts,
+        count=count,
         n_scans=len(facts.table),
         n_patients=int(facts.patients.nunique()),
         n_refused=sum(scans for scans, _ in facts.rejected.values()),

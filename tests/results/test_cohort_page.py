@@ -40,7 +40,7 @@ def test_the_flow_adds_up() -> None:
         "6 scans of 5 patients, 4 in train, tune, test", "30 files found", "no scan 3", "8 scans",
         "truncated 2 (9 files)",
         "6 scans read", "without a label 1", "copy of an image in tune or test 1", "4 scans used",
-        "train 2 scans of 1 patients nodule: 1 of 2",
+        "train 2 scans of 1 patient nodule: 1 of 2",
     ):  # fmt: skip
         assert part in said
 
