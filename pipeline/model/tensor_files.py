@@ -118,7 +118,7 @@ def _check_archive(content: bytes, name: str) -> None:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # the last for a zip version yet to come
         raise WeightsError("corrupt_model", f"{name} is cut short or damaged (no complete zip archive)") from None
     names = [entry.filename for entry in entries]
     if any("/code/" in n or n.endswith("constants.pkl") for n in names):

@@ -153,7 +153,7 @@ def _opened(archive: Path) -> zipfile.ZipFile:
 def _open(archive: Path, size: int, mtime_ns: int) -> zipfile.ZipFile:  # noqa: ARG001 - a changed file is opened anew
     try:
         return zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, NotImplementedError):
+    except (zipfile.BadZipFile, NotImplementedError):  # the latter for a member of a zip version yet to come
         raise ScanError(Reason.BAD_ARCHIVE, "the file is no zip archive, or is damaged") from None
 
 

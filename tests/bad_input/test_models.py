@@ -282,6 +282,14 @@ def test_huge_files_and_tensors(folder, tmp_path) -> None:
         read_tensors(tmp_path / "w.pth")
 
 
+def test_a_zip_of_a_version_yet_to_come(tmp_path) -> None:
+    raw = bytearray(torch_zip({"w": torch.zeros(1)}))
+    raw[raw.rindex(b"PK\x01\x02") + 6] = 99
+    (tmp_path / "w.pth").write_bytes(raw)
+    with pytest.raises(WeightsError, match=r"\(corrupt_model\): w\.pth is cut short or damaged"):
+        read_tensors(tmp_path / "w.pth")
+
+
 def test_inputs_too_large_to_hold(folder) -> None:
     _rewrite(folder, preprocess=json.loads((folder / "model.json").read_text())["preprocess"] | {"size": [9000] * 3})
     with pytest.raises(ModelError, match=r"\(too_large\): model\.json asks for inputs"):

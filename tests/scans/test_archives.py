@@ -172,6 +172,7 @@ CENTRAL = b"PK\x01\x02"
 @pytest.mark.parametrize(
     ("signature", "at", "value", "says"),
     [
+        (CENTRAL, 6, b"\x63", "bad_archive: the file is no zip archive, or is damaged"),  # made for version 9.9
         (CENTRAL, 8, b"\x01", "bad_archive: the archive is encrypted"),
         (CENTRAL, 10, struct.pack("<H", 9), "bad_archive: compression method 9 is not supported"),
         (CENTRAL, 0, b"PKPK", "bad_archive: the file is no zip archive, or is damaged"),
