@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.files import write_text
 from pipeline.model.backbone import Classifier, build_network, count_parameters
+from pipeline.model.memory import kept_bytes
 from pipeline.sections import ModelSection
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "resnet.md"
@@ -91,7 +92,7 @@ def _row(kind: str, rules: ModelSection, options: Options, device: torch.device)
     inputs = torch.rand(options.batch, 1, *size, device=device)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network.eval()(inputs)
-    kept = _kept_bytes(network.train(), inputs) / options.batch
+    kept = sum(kept_bytes(network.train(), inputs)) / options.batch
     training = _seconds(_training_step(network, inputs), options.repeats, device) / options.batch
     network.eval()
     with torch.inference_mode():
@@ -101,22 +102,6 @@ def _row(kind: str, rules: ModelSection, options: Options, device: torch.device)
         f"| {counter.get_total_flops() / 2e9 / options.batch:.1f} | {kept / 1e6:.0f} | {forward * 1e3:.0f} "
         f"| {training * 1e3:.0f} |"
     )
-
-
-def _kept_bytes(network: Classifier, inputs: torch.Tensor) -> int:
-    """Bytes that autograd keeps for the backward pass, weights left out."""
-    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    kept: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        network(inputs).sum()
-    return sum(kept.values())
 
 
 def _training_step(network: Classifier, inputs: torch.Tensor) -> Callable[[], None]:

@@ -52,7 +52,7 @@ def step_need(config: Config, outputs: int) -> Need | None:
         recompute_stages(network)
     shape = (2, config.model.channels, *reversed(config.preprocess.size))  # two: a batch norm refuses a single value
     try:
-        kept = _kept_bytes(network, shape)
+        kept = kept_bytes(network, torch.empty(shape, device="meta"))
     except (RuntimeError, AssertionError):  # what the network can't do without numbers, or not with this size
         return None
     parameters = sum(p.numel() for p in network.parameters())
@@ -60,7 +60,7 @@ def step_need(config: Config, outputs: int) -> Need | None:
     return Need(BYTES_A_PARAMETER * parameters + LIBRARIES, of_two // 2)
 
 
-def _kept_bytes(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
+def kept_bytes(network: nn.Module, inputs: Tensor) -> list[int]:
     """Bytes of each tensor that autograd keeps for the backward pass, weights left out."""
     weights = {p.untyped_storage()._cdata for p in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}  # held, so that none takes another's address
@@ -72,7 +72,7 @@ def _kept_bytes(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        network(torch.empty(shape, device="meta")).sum()
+        network(inputs).sum()
     return [storage.nbytes() for storage in kept.values()]
 
 
