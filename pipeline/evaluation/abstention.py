@@ -27,12 +27,13 @@ def conformal_limits(y: Array, p: Array, coverage: float) -> tuple[float, float]
     these, a set holds the truth with at least this coverage in both classes. With fewer than coverage / (1 - coverage)
     scans of a class the limit is 1: its state is in every set.
     """
+    return surprise_limit(p[y == 0], coverage), surprise_limit(1 - p[y == 1], coverage)
 
-    def limit(surprise: Array) -> float:
-        rank = int(np.ceil((len(surprise) + 1) * coverage))
-        return float(np.sort(surprise)[rank - 1]) if rank <= len(surprise) else 1.0
 
-    return limit(p[y == 0]), limit(1 - p[y == 1])
+def surprise_limit(surprise: Array, coverage: float) -> float:
+    """The limit of one state, from the surprise at scans in it; 1 where they are too few."""
+    rank = int(np.ceil((len(surprise) + 1) * coverage))
+    return float(np.sort(surprise)[rank - 1]) if rank <= len(surprise) else 1.0
 
 
 def prediction_sets(p: Array, limits: tuple[float, float]) -> Sets:

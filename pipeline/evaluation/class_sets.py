@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.evaluation.abstention import surprise_limit
 from pipeline.evaluation.cases import numbered
 from pipeline.evaluation.intervals import Array
 from pipeline.evaluation.proportions import share
@@ -25,12 +26,7 @@ def class_limits(truth: Classes, p: Array, coverage: float) -> Array:
         p: [scan, class].
         coverage: Share of each class whose set is to hold it.
     """
-    limits = np.ones(p.shape[1])
-    for k in range(p.shape[1]):
-        surprise = np.sort(1 - p[truth == k, k])
-        rank = int(np.ceil((len(surprise) + 1) * coverage))
-        limits[k] = surprise[rank - 1] if rank <= len(surprise) else 1.0
-    return limits
+    return np.array([surprise_limit(1 - p[truth == k, k], coverage) for k in range(p.shape[1])])
 
 
 def class_sets(rows: pd.DataFrame, tune: pd.DataFrame, findings: list[str], section: EvaluateSection) -> dict[str, Any]:
