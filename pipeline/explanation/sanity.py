@@ -14,14 +14,12 @@ from torch import nn
 from pipeline.console import Report
 from pipeline.domain import Scan, ScanError, UsageError, Volume
 from pipeline.explanation.gradcam import Way, grid_saliency, to_volume
-from pipeline.explanation.trust import MapTrust, map_trust, save_trust
+from pipeline.explanation.trust import MapTrust
 from pipeline.model.integrity import identity, listing
 from pipeline.model.package import Model
 from pipeline.model.preprocess import ModelInput, preprocess
 from pipeline.model.stages import heights
 from pipeline.scans.find import read_volume, relative_path
-
-__all__ = ["MapTrust", "check_maps", "map_trust", "masks_of", "save_trust"]
 
 SCANS = 8
 """Scans of the two checks that need no masks."""

@@ -1,6 +1,5 @@
 """What a model's scores looked like on its own held-out scans: what scoring compares new scans with."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
-from pipeline.files import write_json
+from pipeline.files import read_json, write_json
 from pipeline.model.dataset import Inputs
 from pipeline.model.gate import Gate, look_of, with_look
 from pipeline.model.plan import Job, judges
@@ -90,7 +89,7 @@ def read_reference(model: Path) -> Reference | None:
     if not path.is_file():
         return None
     try:
-        return Reference.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Reference.model_validate(read_json(path))
     except (ValueError, RecursionError, ValidationError):
         raise ModelError("corrupt_model", f"{REFERENCE} does not hold a reference") from None
 

@@ -10,8 +10,8 @@ import torch
 from pipeline import load_model
 from pipeline.domain import UsageError
 from pipeline.explanation.gradcam import Way
-from pipeline.explanation.sanity import EMPTY, SCANS, _judged, check_maps, map_trust, masks_of, save_trust
-from pipeline.explanation.trust import REPORT, UNCHECKED, verdict
+from pipeline.explanation.sanity import EMPTY, SCANS, _judged, check_maps, masks_of
+from pipeline.explanation.trust import REPORT, UNCHECKED, map_trust, save_trust, verdict
 from pipeline.model.integrity import verify
 from pipeline.scans.find import survey
 from tests.explanation.bright import lesion_scan, save_bright
