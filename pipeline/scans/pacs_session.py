@@ -123,10 +123,8 @@ class GuardedSession(requests.Session):
         Raises:
             ScanError: pacs_unreachable, if it asks for more than the limit.
         """
-        seconds = self.limits.pause_s * 2 ** (attempt - 1)
-        if asked_for:
-            with refusing("Retry-After"):
-                seconds = Retry().parse_retry_after(asked_for)
+        told = _seconds_of(asked_for or "")
+        seconds = self.limits.pause_s * 2 ** (attempt - 1) if told is None else told
         if seconds > self.limits.wait_s:
             raise ScanError(
                 Reason.PACS_UNREACHABLE, f"the PACS asks to wait {seconds:.0f} s; at most {self.limits.wait_s:.0f} s"
@@ -199,6 +197,14 @@ def understood() -> Iterator[None]:
         if error.reason in (Reason.MALFORMED, Reason.NOT_DICOM, Reason.TRUNCATED):
             raise ScanError(Reason.PACS_MALFORMED, error.detail) from None
         raise
+
+
+def _seconds_of(retry_after: str) -> float | None:
+    """Seconds that the header asks for (RFC 9110 10.2.3); None for what is neither a number nor a date."""
+    try:
+        return Retry().parse_retry_after(retry_after)
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):  # of a date that no calendar has, the latter
+        return None
 
 
 def _check_status(status: int) -> None:

@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pydicom
 import pytest
 
 from pipeline.domain import Reason, ScanError, UsageError
+from pipeline.scans import pacs_session
 from pipeline.scans.find import survey
 from pipeline.scans.pacs import Pacs, Query, Series
 from pipeline.scans.pacs_query import http_url, is_address, matches
@@ -186,6 +188,23 @@ def test_j6_it_waits_as_it_is_told(server: Server, status: int, tmp_path: Path) 
     started = time.monotonic()
     assert len(pacs(server).list_studies(CT)) == 1
     assert time.monotonic() - started >= 1
+
+
+@pytest.mark.parametrize("said", ["soon", "-5", "Wed, 01 Jan 99999999999 00:00:00 GMT", "9" * 5000])
+def test_j6_a_wait_that_can_not_be_read_is_our_own(server: Server, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    clock = SimpleNamespace(sleep=waited.append, monotonic=time.monotonic)
+    monkeypatch.setattr(pacs_session, "time", clock)  # the client's alone: servers of other tests may still sleep
+
+    def busy(handler: Handler) -> bool:
+        handler.reply(b"", "text/plain", 503, Retry_After=said)
+        if len(server.asked) == 2:
+            server.faults.clear()
+        return True
+
+    server.faults = [busy]
+    assert len(pacs(server).list_studies(CT)) == 1
+    assert waited == [QUICK.pause_s, 2 * QUICK.pause_s]
 
 
 def test_j6_but_not_for_ever(server: Server, tmp_path: Path) -> None:
