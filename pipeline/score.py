@@ -163,10 +163,13 @@ def _watched(request: "Request", options: Options) -> "Summary":
         read, rows = count(summary.read_now, "scan"), count(summary.statuses.total(), "row")
         stdout.print(f"{read} read, {rows} in the table", markup=False)
 
+    def gone(why: str) -> None:
+        stderr.print(f"note: {why}. It has nothing for now; scoring goes on when it is back", markup=False)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     stdout.print(f"watching {options.scans}; Ctrl-C or SIGTERM ends it with the tables written", markup=False)
-    return watch(request, stop, tell, options.settle_seconds)
+    return watch(request, stop, tell, options.settle_seconds, gone=gone)
 
 
 def _tell(summary: "Summary", options: Options) -> None:

@@ -11,17 +11,21 @@ HIDDEN = ("Thumbs.db", "desktop.ini", "__MACOSX")
 """What systems leave beside a user's files, besides names that begin with a dot."""
 
 
+class UnlistedError(UsageError):
+    """SCANS itself is not there, or can't be listed now."""
+
+
 def files_below(root: Path) -> Iterator[tuple[Path, str]]:
     """(file, "") for each regular file below `root` in order of names, (entry, why it is skipped) for all else.
 
     Raises:
-        UsageError: If `root` itself does not exist or can't be listed.
+        UnlistedError: If `root` itself does not exist or can't be listed.
     """
     try:
         mode = root.stat().st_mode
         entries = sorted(os.scandir(root), key=lambda entry: os.fsencode(entry.name)) if S_ISDIR(mode) else None
     except OSError as error:
-        raise UsageError(
+        raise UnlistedError(
             f"{root}: can't be read ({type(error).__name__}); expected a scan or a folder of scans"
         ) from None
     if entries is None:

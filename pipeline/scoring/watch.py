@@ -7,10 +7,10 @@ from pathlib import Path
 from threading import Event
 from typing import TypeAlias
 
-from pipeline.domain import Scan, UsageError
+from pipeline.domain import Scan
 from pipeline.scans.archives import stamped
 from pipeline.scans.find import Survey
-from pipeline.scans.folders import files_below
+from pipeline.scans.folders import UnlistedError, files_below
 from pipeline.scans.look import Seen, look_at_all
 from pipeline.scoring.folder import Request, checked_model, find, open_journal, score_found
 from pipeline.scoring.summary import Summary
@@ -32,27 +32,41 @@ def watch(
     tell: Callable[[Summary], None],
     settle_s: float = SETTLE_S,
     every_s: float = EVERY_S,
+    gone: Callable[[str], None] = lambda _: None,
 ) -> Summary:
     """Score what lies in the folder, then what comes, until `stop` is set; the tables are written each time.
 
-    A scan that changes after it was scored, because more of its slices have come, is scored again.
+    A scan that changes after it was scored, because more of its slices have come, is scored again. A folder that can't
+    be read for a while (a share that drops) has nothing for now: the tables stay as they are until it is back.
 
     Args:
         stop: Ends it after the scan that is being read; what is left then is for the next start.
         tell: Called after each round.
+        gone: Called with the reason when the folder can't be read any more, once each time that it goes.
 
     Raises:
-        UsageError: As `score`.
+        UsageError: As `score`; also if the folder was gone from the first search until `stop`.
     """
     model = checked_model(request)
     files, headers = Files(request.scans, settle_s), Headers()
     files.look()
     with open_journal(request, model) as journal:
         summary: Summary | None = None
+        due, there = True, True
         while summary is None or not stop.wait(every_s):
-            if files.look() or summary is None:
-                found = files.settled(find(request, model, headers))
-                summary = score_found(request, model, journal, found, stop.is_set, REFRESH_S)
+            try:
+                due = files.look() or due
+                found = files.settled(find(request, model, headers)) if due else None
+            except UnlistedError as error:
+                if summary is None and stop.wait(every_s):
+                    raise
+                if there:
+                    gone(str(error))
+                due, there = True, False
+                continue
+            there = True
+            if found is not None:
+                summary, due = score_found(request, model, journal, found, stop.is_set, REFRESH_S), False
                 tell(summary)
     return summary
 
@@ -77,18 +91,11 @@ class Files:
     def look(self) -> bool:
         """List the folder; whether files have come to rest or gone since the last look.
 
-        A folder that can't be listed for once has not changed.
-
         Raises:
-            UsageError: If it can't be listed the first time.
+            UnlistedError: If it can't be listed; that look does not count.
         """
         before = self._files or {}
-        try:
-            seen = {path: _signature(path) for path, note in files_below(self._root) if not note}
-        except UsageError:
-            if self._files is None:
-                raise
-            return False
+        seen = {path: _signature(path) for path, note in files_below(self._root) if not note}
         now, age = time.monotonic(), _age if self._files is None else _newborn
         self._files = {
             path: before[path] if path in before and before[path].signature == found else _File(found, now - age(found))
@@ -128,7 +135,8 @@ class Headers:
         self._seen = known
         yield from ((path, seen) for path, (_, seen) in list(known.items()))
         for path, seen in look_at_all([path for path in paths if path not in known], root, workers):
-            self._seen[path] = (before[path], seen)
+            if _signature(stamped(path)) == before[path]:  # else it went or changed meanwhile, and is read again
+                self._seen[path] = (before[path], seen)
             yield path, seen
 
 

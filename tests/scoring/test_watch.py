@@ -11,6 +11,7 @@ import pytest
 from pipeline.domain import UsageError
 from pipeline.scans import look
 from pipeline.scans.find import survey
+from pipeline.scans.folders import UnlistedError
 from pipeline.scoring import local, watch
 from pipeline.scoring.folder import Request, score
 from pipeline.scoring.summary import Summary
@@ -167,9 +168,91 @@ def test_a_folder_that_is_gone_for_a_while_changes_nothing(model: Path, tmp_path
     files = watch.Files(tmp_path / "in", 0.0)
     assert files.look()
     (tmp_path / "in").rename(tmp_path / "away")
-    assert not files.look()
+    with pytest.raises(UnlistedError, match="in: can't be read"):
+        files.look()
     (tmp_path / "away").rename(tmp_path / "in")
     assert not files.look()
     with pytest.raises(UsageError, match="can't be read"):
         watch.watch(Request(model, tmp_path / "nowhere", tmp_path / "out"), Event(), lambda _: None)
     assert not (tmp_path / "out").exists()
+
+
+class Share:
+    """A folder that goes just before it is searched for the `goes`-th time, and is back some looks later."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, scans: Path, goes: int) -> None:
+        self.scans, self.away, self.goes, self.looks = scans, scans.with_name("away"), goes, 0
+        self.find, self.look = watch.find, watch.Files.look
+        patch.setattr(watch, "find", self.found)
+
+        def look(files: watch.Files) -> bool:
+            return self.looked(files)
+
+        patch.setattr(watch.Files, "look", look)
+
+    def found(self, *given: object) -> object:
+        self.goes -= 1
+        if self.goes == 0:
+            self.scans.rename(self.away)
+        return self.find(*given)
+
+    def looked(self, files: watch.Files) -> bool:
+        if self.away.exists():
+            self.looks += 1
+            if self.looks == 4:
+                save_nifti(self.away / "late.nii", 5)
+                self.away.rename(self.scans)
+        return self.look(files)
+
+
+@pytest.mark.parametrize("goes", [1, 2])
+def test_a_folder_that_goes_between_listing_and_search_is_said_once_and_comes_back(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes: int
+) -> None:
+    scans, out, said, stop = tmp_path / "in", tmp_path / "out", list[str](), Event()
+    save_nifti(scans / "0.nii", 0)
+    old(scans)
+    share = Share(monkeypatch, scans, goes)
+
+    def tell(summary: Summary) -> None:
+        if goes == 2 and not share.looks:
+            save_nifti(scans / "1.nii", 1)
+        if "late.nii" in rows(out):
+            stop.set()
+
+    watch.watch(Request(model, scans, out), stop, tell, SETTLE_S, 0.05, said.append)
+    assert said == [f"{scans}: can't be read (FileNotFoundError); expected a scan or a folder of scans"]
+    assert share.looks == 4
+    assert set(rows(out).items()) >= {("0.nii", "ok"), ("late.nii", "ok")}
+    assert ("1.nii" in rows(out)) is (goes == 2)
+
+
+def test_a_folder_that_was_never_there_to_be_searched_is_an_error_at_the_end(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_nifti(tmp_path / "in" / "0.nii", 0)
+    Share(monkeypatch, tmp_path / "in", 1)
+    stop, said = Event(), list[str]()
+    stop.set()
+    with pytest.raises(UsageError, match="in: can't be read"):
+        watch.watch(
+            Request(model, tmp_path / "in", tmp_path / "out"), stop, lambda _: None, SETTLE_S, 0.05, said.append
+        )
+    assert said == []
+
+
+def test_what_went_while_it_was_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scans, whole = tmp_path / "in", look.look_at_all
+    save_nifti(scans / "0.nii", 0)
+
+    def gone(paths: list[Path], root: Path, workers: int | None = None) -> object:
+        scans.rename(tmp_path / "away")
+        yield from whole(paths, root, workers)
+
+    headers = watch.Headers()
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "look_at_all", gone)
+        assert [one.reason.value for one in survey(scans, look=headers).rejections] == ["io_error"]
+    (tmp_path / "away").rename(scans)
+    assert survey(scans, look=headers) == survey(scans)
+    assert len(survey(scans).scans) == 1
