@@ -109,11 +109,33 @@ def test_nothing_to_compare_on(model, tmp_path, scans, capsys) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_an_export_that_differs_is_said_to_be_wrong(model, tmp_path, capsys, monkeypatch) -> None:
+@pytest.mark.parametrize("format_", ["onnx", "monai-bundle"])
+def test_an_export_that_differs_leaves_nothing(model, tmp_path, capsys, monkeypatch, format_) -> None:
     monkeypatch.setattr(exporting, "disagreement", lambda *_: 0.02)
-    assert run(model, "--format", "monai-bundle", "--out", tmp_path / "out") == WRONG_USE
-    assert "its probabilities differ from torch's by 0.02, where 0.0001 is allowed" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "export.json").exists()
+    assert run(model, "--format", format_, "--out", tmp_path / "out") == WRONG_USE
+    said = f"{format_}: its probabilities differ from torch's by 0.02, where 0.0001 is allowed; nothing was written"
+    assert said in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_export_replaces_an_earlier_one_only_where_it_agrees(model, tmp_path, capsys, monkeypatch) -> None:
+    words = (model, "--format", "monai-bundle", "--out", tmp_path / "out")
+    assert run(*words) == DONE
+    config = tmp_path / "out" / "configs" / "inference.json"
+    config.write_text("earlier")
+    before = files_in(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "disagreement", lambda *_: float("nan"))
+        assert run(*words) == WRONG_USE
+    assert "differ from torch's by nan" in capsys.readouterr().err
+    assert files_in(tmp_path) == before
+    assert run(*words) == DONE
+    assert config.read_text() != "earlier"
+    assert files_in(tmp_path).keys() == before.keys()
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
 
 
 def test_nothing_is_written_into_what_is_read(model, capsys) -> None:

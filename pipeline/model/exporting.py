@@ -1,6 +1,7 @@
 """The model folder in other formats, with what a user of theirs must know beside it, compared with torch."""
 
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -55,6 +56,8 @@ INFERENCE = {
 def export(model: Model, format_: Format, out: Path, inputs: Sequence[Array], scans: int) -> float:
     """Write the model to `out` in a format and return how far its probabilities are from torch's.
 
+    All is made beside `out` and moved there once it was compared: what differs leaves nothing, an earlier export stays.
+
     Args:
         model: What to export.
         format_: "onnx", "openvino" or "monai-bundle".
@@ -66,15 +69,18 @@ def export(model: Model, format_: Format, out: Path, inputs: Sequence[Array], sc
         UsageError: If `out` holds something else, an engine is not installed, or its probabilities differ from torch's.
     """
     _check_own(out)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / FILES[format_]
-    _write(model, format_, out)
-    graph = _bundle_graph(out) if format_ == "monai-bundle" else load_graph(path)
-    gap = disagreement(model, graph, np.stack(inputs))
-    if not gap <= TOLERANCE:
-        raise UsageError(
-            f"{path}: its probabilities differ from torch's by {gap:.2g}, where {TOLERANCE:g} is allowed; don't use it"
-        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        made = Path(temporary)
+        _write(model, format_, made)
+        graph = _bundle_graph(made) if format_ == "monai-bundle" else load_graph(made / FILES[format_])
+        gap = disagreement(model, graph, np.stack(inputs))
+        if not gap <= TOLERANCE:
+            raise UsageError(
+                f"{format_}: its probabilities differ from torch's by {gap:.2g}, where {TOLERANCE:g} is allowed; "
+                "nothing was written"
+            )
+        _move_into(out, made)
     facts = description(model) | {
         "format": format_,
         "compared_with_torch": {
@@ -87,6 +93,15 @@ def export(model: Model, format_: Format, out: Path, inputs: Sequence[Array], sc
     write_text(out / "README.md", _readme(model, format_))
     write_sums(out)
     return gap
+
+
+def _move_into(out: Path, made: Path) -> None:
+    """Move files and folders to `out`, in place of those of an earlier export."""
+    out.mkdir(exist_ok=True)
+    for one in sorted(made.iterdir()):
+        if one.is_dir():
+            shutil.rmtree(out / one.name, ignore_errors=True)
+        one.replace(out / one.name)
 
 
 def _check_own(out: Path) -> None:
@@ -148,9 +163,7 @@ def _write(model: Model, format_: Format, out: Path) -> None:
     elif format_ == "openvino":
         write_openvino(model, path)
     else:
-        copied = out / "models" / "model"
-        shutil.rmtree(copied, ignore_errors=True)
-        shutil.copytree(model.folder, copied)
+        shutil.copytree(model.folder, out / "models" / "model")
         write_json(path, INFERENCE)
         write_json(out / "configs" / "metadata.json", _metadata(model))
 
