@@ -208,6 +208,10 @@ def evaluate_model(options: Evaluate) -> int:
     findings = [str(finding) for finding in settings["findings"]]
     rules = TypeAdapter(ReadRules).validate_python(settings["read"])
     labels, told = labels_of_scans(scans, required(options.labels), findings, rules)
+    if options.recalibrate is not None:
+        from pipeline.audit.recalibrate import check_enough, recalibrate
+
+        check_enough(findings, _unscored(labels, findings))
     summary = score(Request(model, scans, out / "scores", options.workers))
     joined = join(read_table(summary.predictions), labels)
     table = check_predictions(joined.table, "the scores")
@@ -222,8 +226,6 @@ def evaluate_model(options: Evaluate) -> int:
     evaluation = work.assessed()
     publish(out, replace(work, notes=[*work.notes, *_checked_here(model, work, evaluation, out)]), evaluation)
     if options.recalibrate is not None:
-        from pipeline.audit.recalibrate import recalibrate
-
         copy = recalibrate(model, scans, table, options.recalibrate)
         stdout.print(f"recalibrated  {copy} (judge it on other scans: on these it flatters)", markup=False)
     return DONE if summary.complete else WITH_REJECTIONS
@@ -234,6 +236,12 @@ def _checked_here(model: Path, work: Work, evaluation: Evaluation, out: Path) ->
     found = local_check(evaluation, work.table, work.points, *card_of(model, work.section.unit))
     write_json(out / "local_check.json", found)
     return sentences(found)
+
+
+def _unscored(labels: pd.DataFrame, findings: Sequence[str]) -> pd.DataFrame:
+    """The checked table of the labels before there are probabilities; it holds every scan that scoring may give."""
+    blank = {"scan_id": labels["scan_id"], "status": "rejected"} | {f"p_{finding}": "" for finding in findings}
+    return check_predictions(join(pd.DataFrame(blank), labels).table, "the labels")
 
 
 def labels_of_scans(

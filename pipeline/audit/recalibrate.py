@@ -51,17 +51,28 @@ def recalibrate(folder: Path, scans: Path, table: pd.DataFrame, out: Path) -> Pa
     y = rows[[f"y_{finding}" for finding in model.findings]].to_numpy(float)
     known = ~np.isnan(y).all(axis=1)
     rows, y = rows[known].reset_index(drop=True), y[known]
-    _check(model, rows, y, out)
+    if out.exists():
+        raise UsageError(f"--recalibrate {out}: exists already; give a folder that does not")
+    check_enough(model.findings, rows)
     logits = member_logits(model, _in_order(rows["scan_id"], scans, model.read_rules))
     settings = refitted(model, logits, y, rows["patient"].nunique())
     _write_copy(folder, out, settings, model)
     return out
 
 
-def _check(model: Model, rows: pd.DataFrame, y: NDArray[np.float64], out: Path) -> None:
-    problems = [f"--recalibrate {out}: exists already; give a folder that does not"] if out.exists() else []
-    for k, finding in enumerate(model.findings):
-        counts = [rows["patient"][y[:, k] == label].nunique() for label in (1, 0)]
+def check_enough(findings: Sequence[str], table: pd.DataFrame) -> None:
+    """Refuse labels that make no calibration; before scoring, too, which can only take scans away.
+
+    Args:
+        findings: Of the model.
+        table: Checked, with y_<finding> and patient.
+
+    Raises:
+        UsageError: Naming each finding that too few patients have or lack.
+    """
+    problems = []
+    for finding in findings:
+        counts = [table["patient"][table[f"y_{finding}"] == label].nunique() for label in (1, 0)]
         if min(counts) < FEWEST:
             problems.append(
                 f"--recalibrate: {finding}: expected at least {FEWEST} patients with and {FEWEST} without it, "

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -172,14 +173,30 @@ def test_a_card_counts_where_it_judges_the_same_unit(
     assert card_of(tmp_path, unit) == (found, why)
 
 
-def test_too_few_patients_are_not_recalibrated_on(
-    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_too_few_patients_are_told_before_anything_is_scored(
+    site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(local, "run_isolated", run_here)
     (site / "few.csv").write_text("\n".join((site / "labels.csv").read_text().splitlines()[:12]) + "\n")
     assert main([*words(site, tmp_path / "out", "few.csv"), "--recalibrate", str(tmp_path / "copy")]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "nodule: expected at least 10 patients with and 10 without it, found 5 and 6" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_few_patients_whose_scans_can_be_read_are_not_recalibrated_on(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(local, "run_isolated", run_here)
+    scans = tmp_path / "scans"
+    shutil.copytree(site / "scans", scans)
+    for n in (0, 2):
+        save_nifti(scans / f"{n}.nii", n, (16, 16, 1))  # one slice, which only reading refuses
+    given = words(site, tmp_path / "out")
+    given[given.index("--scans") + 1] = str(scans)
+    assert main([*given, "--recalibrate", str(tmp_path / "copy")]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "nodule: expected at least 10 patients with and 10 without it, found 11 and 9" in said
+    assert (tmp_path / "out" / "evaluation.json").exists()
     assert not (tmp_path / "copy").exists()
 
 
