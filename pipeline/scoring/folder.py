@@ -14,7 +14,7 @@ import pandas as pd
 
 from pipeline import __version__
 from pipeline.console import progress
-from pipeline.domain import Scan, UsageError
+from pipeline.domain import Reason, Scan, UsageError
 from pipeline.explanation.gradcam import way_of
 from pipeline.files import UNWRITABLE, check_apart
 from pipeline.model.package import Model, load_model
@@ -200,8 +200,9 @@ def stamp(scan: Scan) -> str:
 
 
 def _is_done(journal: Journal, scan_id: str, stamps: Mapping[str, str]) -> bool:
+    """Whether a scan has a row of these files; where the system could not read them, as when a share drops, not yet."""
     row = journal.rows.get(scan_id)
-    return row is not None and row.stamp == stamps[scan_id]
+    return row is not None and row.stamp == stamps[scan_id] and row.reason != Reason.IO_ERROR
 
 
 def _rows(request: Request, model: Model, scans: Sequence[Scan]) -> Generator[Row, None, None]:

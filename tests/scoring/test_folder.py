@@ -122,6 +122,26 @@ def test_new_and_changed_scans_are_picked_up_and_lost_ones_leave(model: Path, tm
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here")
+def test_scans_that_the_system_could_not_read_are_tried_again(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(model, tmp_path / "in", tmp_path / "out")
+    for n in range(3):
+        save_nifti(request.scans / f"{n}.nii", n)
+    save_nifti(request.scans / "flat.nii", 3, (16, 16, 1))
+
+    def dropped(*_: object, **__: object) -> None:
+        raise ScanError(Reason.IO_ERROR, "the share is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "read_timed", dropped)
+        assert score(request).statuses == {"rejected": 4}
+    again = score(request)
+    assert (again.read_now, again.statuses) == (4, {"ok": 3, "rejected": 1})
+    assert score(request).read_now == 0
+
+
 def test_a_row_does_not_depend_on_its_neighbours_or_on_when_the_run_broke_off(
     model: Path, scans: Path, tmp_path: Path
 ) -> None:
