@@ -180,7 +180,11 @@ class _Cleaner:
             element.value = Sequence()
 
     def _replace(self, ds: Dataset, tag: BaseTag, action: str) -> None:
-        """An empty or a dummy value, as dicom-anonymizer has it; what it can't do is removed."""
+        """An empty or a dummy value, as dicom-anonymizer has it.
+
+        It raises NotImplementedError, the value untouched, for a VR that it has no dummy for (AT, OW, OF, UV): a file
+        may write any element as one of these, the patient's name too. What the table lists must not stay.
+        """
         try:
             if ds[tag].VR in SHIFTED:  # birth and death; the library would write year 1
                 ds[tag].value = ""

@@ -83,6 +83,18 @@ def test_no_canary_of_forty_is_left(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert set(errors(tmp_path / "out" / row["file"])) <= set(errors(path)), "it is as valid as before"
 
 
+@pytest.mark.parametrize("vr", ["OW", "OF"])
+def test_a_name_whose_vr_has_no_dummy_is_removed(tmp_path: Path, vr: str) -> None:
+    (ds,) = instances(1)
+    for keyword in ("ReferringPhysicianName", "ContentCreatorName", "InstitutionName"):
+        ds.add_new(keyword, vr, f"{CANARY}^Ann".ljust(12).encode())
+    path = write(ds, tmp_path / "a.dcm")
+    assert path.read_bytes().count(CANARY.encode()) == 3
+    cleaned = deidentified(path, KEY)
+    assert CANARY.encode() not in cleaned.encoded
+    assert cleaned.counts["removed"] >= 3
+
+
 def test_pixels_geometry_and_units_are_those_of_before(tmp_path: Path) -> None:
     for k, ds in enumerate(instances(4)):
         write(ds, tmp_path / "in" / f"{k}.dcm")
