@@ -5,20 +5,21 @@ from functools import cache
 
 import numpy as np
 from highdicom.sc import SCImage
+from highdicom.sr import CodedConcept
 from matplotlib import colormaps, get_data_path
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 
 from pipeline.domain import OperatingPoint, Prediction, Volume
 from pipeline.results.dicom_source import (
-    MANUFACTURER,
     RESEARCH_ONLY,
     Author,
     Source,
     complete,
     contributor,
-    derived_uid,
+    own_attributes,
     ranked,
 )
 from pipeline.scans.boundary import refusing
@@ -89,19 +90,10 @@ def secondary_capture(
             photometric_interpretation="RGB",
             bits_allocated=8,
             coordinate_system="PATIENT",
-            series_instance_uid=derived_uid("SC series", source, author),
-            series_number=SERIES_NUMBER,
-            sop_instance_uid=derived_uid("SC", source, author),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=author.name[:64],
-            software_versions=author.version,
-            series_description=f"AI heat map - {RESEARCH_ONLY}"[:64],
             pixel_spacing=None if "no_spacing" in volume.warnings else (mm, mm),
             patient_orientation=tuple(letter for _, _, letter in PLANES[axis]),
             contributing_equipment=contributor(author),
-            specific_character_set="ISO_IR 192",
-            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            **own_attributes("SC", "AI heat map", SERIES_NUMBER, source, author),
         )
         if not has_frame:
             capture.PatientOrientation = shown.get("PatientOrientation") or None
@@ -199,9 +191,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _reference(image: Dataset) -> Dataset:
-    item, purpose = Dataset(), Dataset()
+    item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
-    purpose.CodeValue, purpose.CodingSchemeDesignator = "121322", "DCM"
-    purpose.CodeMeaning = "Source image for image processing operation"
-    item.PurposeOfReferenceCodeSequence = [purpose]
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)]
     return item

@@ -4,13 +4,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 import highdicom as hd
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipeline.domain import Affine, Prediction, Reason, Scan, ScanError
 from pipeline.scans.archives import within_reach
@@ -129,9 +130,36 @@ def read_source(scan: Scan) -> Source:
 def derived_uid(what: str, source: Source, author: Author) -> str:
     """The same UID on every machine for one kind of result, scan, model and version of this software.
 
-    A second run then replaces its first results and does not multiply them. "2.25." and a UUID: PS3.5 B.2.
+    A second run then replaces its first results and does not multiply them.
     """
-    return f"2.25.{uuid5(NAMESPACE_OID, '/'.join((what, source.scan_id, author.model_id, author.version))).int}"
+    return uid_of("/".join((what, source.scan_id, author.model_id, author.version)))
+
+
+def uid_of(text: str) -> str:
+    """The UID of a text: "2.25." and a UUID (PS3.5 B.2)."""
+    return f"2.25.{uuid5(NAMESPACE_OID, text).int}"
+
+
+def own_attributes(kind: str, title: str, series_number: int, source: Source, author: Author) -> dict[str, Any]:
+    """What a result says of itself, by the names that highdicom's constructors give it.
+
+    Args:
+        kind: "SR" or "SC"; its UIDs come from it.
+        title: Begins the description of its series.
+        series_number: Of its series in the study.
+    """
+    return {
+        "series_instance_uid": derived_uid(f"{kind} series", source, author),
+        "series_number": series_number,
+        "series_description": f"{title} - {RESEARCH_ONLY}"[:64],
+        "sop_instance_uid": derived_uid(kind, source, author),
+        "instance_number": 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": author.name[:64],
+        "software_versions": author.version,
+        "specific_character_set": "ISO_IR 192",
+        "transfer_syntax_uid": ExplicitVRLittleEndian,
+    }
 
 
 def complete(result: Dataset, source: Source) -> None:

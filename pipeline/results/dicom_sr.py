@@ -3,12 +3,10 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from uuid import NAMESPACE_OID, uuid5
 
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import (
     AlgorithmIdentification,
-    CodedConcept,
     ComprehensiveSR,
     DeviceObserverIdentifyingAttributes,
     Measurement,
@@ -24,7 +22,16 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from pipeline.domain import OperatingPoint, Prediction
-from pipeline.results.dicom_source import MANUFACTURER, RESEARCH_ONLY, SCHEME, Author, Source, derived_uid
+from pipeline.results.dicom_source import (
+    MANUFACTURER,
+    RESEARCH_ONLY,
+    SCHEME,
+    Author,
+    Source,
+    derived_uid,
+    own_attributes,
+    uid_of,
+)
 from pipeline.scans.boundary import refusing
 
 MAX_REFERENCES = 1000
@@ -82,19 +89,10 @@ def structured_report(
         report = ComprehensiveSR(
             evidence=list(source.images),
             content=content,
-            series_instance_uid=derived_uid("SR series", source, author),
-            series_number=SERIES_NUMBER,
-            sop_instance_uid=derived_uid("SR", source, author),
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=author.name[:64],
-            software_versions=author.version,
-            series_description=f"AI result - {RESEARCH_ONLY}"[:64],
             is_complete=True,
             is_final=True,
             is_verified=False,
-            specific_character_set="ISO_IR 192",
-            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            **own_attributes("SR", "AI result", SERIES_NUMBER, source, author),
         )
         report.CompletionFlagDescription = RESEARCH_ONLY
         report.CodingSchemeIdentificationSequence = [
@@ -134,10 +132,9 @@ def _group(
         finding_type=finding_code(finding),
         algorithm_id=algorithm,
         measurements=[
-            Measurement(name=_coded(name), value=round(100 * value, 4), unit=codes.UCUM.Percent)
-            for name, value in measured
+            Measurement(name=name, value=round(100 * value, 4), unit=codes.UCUM.Percent) for name, value in measured
         ],
-        qualitative_evaluations=[QualitativeEvaluation(name=_coded(name), value=_coded(value)) for name, value in said],
+        qualitative_evaluations=[QualitativeEvaluation(name=name, value=value) for name, value in said],
         source_images=images or None,
     )
 
@@ -154,14 +151,10 @@ def _observer(author: Author) -> ObserverContext:
     return ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=f"2.25.{uuid5(NAMESPACE_OID, author.model_id).int}",
+            uid=uid_of(author.model_id),
             name=author.name,
             manufacturer_name=MANUFACTURER,
             model_name=author.name,
             serial_number=model_hash,
         ),
     )
-
-
-def _coded(code: Code) -> CodedConcept:
-    return CodedConcept(code.value, code.scheme_designator, code.meaning)
