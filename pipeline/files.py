@@ -56,6 +56,20 @@ def _beside(path: Path) -> Path:
     return Path(name)
 
 
+def make_folder(out: Path, name: str = "--out") -> None:
+    """Make a folder that is to be written to, and those above it, where they are not there.
+
+    Raises:
+        UsageError: If it can't be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UsageError(f"{name} {out}: can't be made a folder ({type(error).__name__}); choose another") from None
+
+
 def check_apart(out: Path, inputs: Mapping[str, Path]) -> None:
     """Refuse to write into what is read.
 

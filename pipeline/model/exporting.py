@@ -14,7 +14,7 @@ import torch
 
 from pipeline import __version__
 from pipeline.domain import UsageError
-from pipeline.files import write_json, write_sums, write_text
+from pipeline.files import make_folder, write_json, write_sums, write_text
 from pipeline.model import bundle
 from pipeline.model.engines import TOLERANCE, Array, Graph, disagreement, load_graph, write_openvino
 from pipeline.model.exported import INPUT, write_onnx
@@ -69,7 +69,7 @@ def export(model: Model, format_: Format, out: Path, inputs: Sequence[Array], sc
         UsageError: If `out` holds something else, an engine is not installed, or its probabilities differ from torch's.
     """
     _check_own(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         made = Path(temporary)
         _write(model, format_, made)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pydicom
 
 from pipeline.domain import ScanError, UsageError
-from pipeline.files import write_bytes
+from pipeline.files import make_folder, write_bytes
 from pipeline.scans.boundary import refusing
 from pipeline.scans.deflated import check_deflated
 from pipeline.scans.pacs_query import checked_uid, opaque
@@ -54,7 +54,7 @@ class Receiver:
         """Listen; port 0 takes a free one.
 
         Raises:
-            UsageError: If an AE title or the address can't be used, or the libraries are missing.
+            UsageError: If an AE title, the address or the folder can't be used, or the libraries are missing.
         """
         for title in (self.aet, *self.callers):
             if not (0 < len(title.strip()) <= 16 and title.isascii() and title.isprintable() and "\\" not in title):
@@ -65,7 +65,7 @@ class Receiver:
         except ImportError:
             raise UsageError("receiving needs further packages: pip install 'scanline[pacs]'") from None
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it writes headers, and so patients
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         entity = AE(ae_title=self.aet)
         entity.require_called_aet = True
         entity.require_calling_aet = list(self.callers)

@@ -16,7 +16,7 @@ from pipeline import __version__
 from pipeline.console import progress
 from pipeline.domain import Reason, Scan, UsageError
 from pipeline.explanation.gradcam import way_of
-from pipeline.files import UNWRITABLE, check_apart
+from pipeline.files import check_apart, make_folder
 from pipeline.model.package import Model, load_model
 from pipeline.model.reference import read_reference
 from pipeline.scans.archives import stamped
@@ -104,14 +104,7 @@ def find(request: Request, model: Model, look: LookAtAll = look_at_all) -> Surve
 
 def open_journal(request: Request, model: Model) -> Journal:
     """The journal of OUT, which is made a folder."""
-    try:
-        request.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        raise UsageError(
-            f"--out {request.out}: can't be made a folder ({type(error).__name__}); choose another"
-        ) from None
+    make_folder(request.out)
     return Journal(request.out / "journal.jsonl", _settings(request, model))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.domain import Reason, Rejection, ScanError
-from pipeline.files import read_json, write_json, write_table
+from pipeline.files import make_folder, read_json, sha256_of, write_json, write_table
 from pipeline.scans.pacs import Pacs, Query, Series
 from pipeline.scoring.dicom_results import FOLDER, PICTURE, REPORT
 
@@ -45,8 +45,10 @@ def retrieve_all(pacs: Pacs, query: Query, out: Path, report: Note) -> Retrieved
 
     Raises:
         ScanError: If the PACS can't be queried at all, or refuses access.
+        UsageError: If `out` can't be made a folder.
     """
     series = [one for study in pacs.list_studies(query) for one in pacs.list_series(study, query)]
+    make_folder(out / SCANS)
     rows, refused = [], list[Rejection]()
     for done, one in enumerate(series, 1):
         status, reason, detail = "ok", "", ""
@@ -59,7 +61,6 @@ def retrieve_all(pacs: Pacs, query: Query, out: Path, report: Note) -> Retrieved
             refused.append(Rejection(out / SCANS / one.name, error.reason, error.detail))
         rows.append(_row(one, status, reason, detail))
         report(done, len(series))
-    (out / SCANS).mkdir(parents=True, exist_ok=True)
     columns = ["series", "modality", "n_instances", "status", "reason", "detail"]
     write_table(out / RETRIEVED, pd.DataFrame(rows, columns=columns).sort_values("series"))
     return Retrieved(out / SCANS, len(series), tuple(refused))
@@ -74,20 +75,24 @@ def store_all(pacs: Pacs, out: Path, report: Note) -> Counter[str]:
     counts = Counter[str]()
     folders = sorted(path for path in (out / FOLDER).glob("*") if path.is_dir())
     for done, folder in enumerate(folders, 1):
-        files = [folder / name for name in (REPORT, PICTURE)]
-        proof = {"pacs": _digest(pacs.url.encode()), **{path.name: _digest(path.read_bytes()) for path in files}}
-        if (folder / STORED).is_file() and read_json(folder / STORED) == proof:
-            counts["before"] += 1
-            continue
-        try:
-            pacs.store(files)
-        except ScanError as error:
-            counts[error.reason.value] += 1
-        else:
-            write_json(folder / STORED, proof)
-            counts["stored"] += 1
+        counts[_stored(pacs, folder)] += 1
         report(done, len(folders))
     return counts
+
+
+def _stored(pacs: Pacs, folder: Path) -> str:
+    """What became of one scan's results: "stored", "before", or the reason why not."""
+    files = [folder / name for name in (REPORT, PICTURE)]
+    server = hashlib.sha256(pacs.url.encode()).hexdigest()
+    proof = {"pacs": server, **{path.name: sha256_of(path) for path in files}}
+    if (folder / STORED).is_file() and read_json(folder / STORED) == proof:
+        return "before"
+    try:
+        pacs.store(files)
+    except ScanError as error:
+        return error.reason.value
+    write_json(folder / STORED, proof)
+    return "stored"
 
 
 def _row(series: Series, status: str, reason: str, detail: str) -> dict[str, object]:
@@ -99,7 +104,3 @@ def _row(series: Series, status: str, reason: str, detail: str) -> dict[str, obj
         "reason": reason,
         "detail": detail,
     }
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -128,6 +128,12 @@ def test_ae_titles_that_can_not_be(title: str, tmp_path: Path) -> None:
         Receiver(title, tmp_path).start("127.0.0.1", 0)
 
 
+def test_a_folder_that_can_not_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match=r"file/in: can't be made a folder \(NotADirectoryError\); choose another"):
+        Receiver("SCANLINE", tmp_path / "file" / "in").start("127.0.0.1", 0)
+
+
 def test_a_port_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
