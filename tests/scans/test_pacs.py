@@ -197,9 +197,9 @@ def test_j6_a_wait_that_can_not_be_read_is_our_own(server: Server, said: str, mo
     monkeypatch.setattr(pacs_session, "time", clock)  # the client's alone: servers of other tests may still sleep
 
     def busy(handler: Handler) -> bool:
-        handler.reply(b"", "text/plain", 503, Retry_After=said)
-        if len(server.asked) == 2:
+        if len(server.asked) == 2:  # before the answer, which the client follows at once with the next request
             server.faults.clear()
+        handler.reply(b"", "text/plain", 503, Retry_After=said)
         return True
 
     server.faults = [busy]
