@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,8 +62,9 @@ def cpu_seconds() -> float:
     """CPU time of this process and of its children that still run (those only on Linux)."""
     spent = time.process_time()
     for children in Path("/proc/self/task").glob("*/children"):
-        for child in children.read_text().split():
-            spent += int(Path(f"/proc/{child}/schedstat").read_text().split()[0]) / 1e9
+        with suppress(FileNotFoundError):  # a thread that has just ended
+            for child in children.read_text().split():
+                spent += int(Path(f"/proc/{child}/schedstat").read_text().split()[0]) / 1e9
     return spent
 
 

@@ -71,11 +71,18 @@ def in_parallel(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     if len(items) == 1:
         yield function(items[0])
         return
-    few = min(4, -(-len(items) // (4 * cores())))  # several at once: handing over costs time, waiting for the last too
     with ThreadPoolExecutor(cores()) as threads:
-        parts = [items[at : at + few] for at in range(0, len(items), few)]
-        for results in threads.map(lambda part: [function(item) for item in part], parts):
+        for results in threads.map(lambda part: [function(item) for item in part], _parts(items, cores())):
             yield from results
+
+
+def _parts(items: Sequence[T], workers: int) -> Iterator[Sequence[T]]:
+    """Up to four items, as handing over takes time; fewer and fewer to the end, where all wait for the last one."""
+    at = 0
+    while at < len(items):
+        few = min(4, -(-(len(items) - at) // (4 * workers)))
+        yield items[at : at + few]
+        at += few
 
 
 def decode_frame(request: Request, encoded: bytes) -> Frame:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from mmap import mmap
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import imagecodecs
 import numpy as np
@@ -53,7 +53,7 @@ def _jpeg(encoded: bytes, request: Request, dtype: np.dtype[Any]) -> Frame:  # n
         return np.asarray(imagecodecs.jpeg8_decode(encoded))
     if request["photometric"].startswith("YBR"):
         return np.asarray(imagecodecs.jpeg8_decode(encoded, colorspace="YCBCR", outcolorspace="RGB"))
-    if APP14 in encoded[:2048]:
+    if APP14 in bytes(encoded[:2048]):
         return np.asarray(imagecodecs.jpeg8_decode(encoded))
     return np.asarray(imagecodecs.jpeg8_decode(encoded, colorspace="RGB", outcolorspace="RGB"))
 
@@ -113,7 +113,8 @@ def serve(source: BinaryIO, sink: BinaryIO, shared: int) -> None:
         request = json.loads(line)
         if len(memory) < request["memory"]:
             memory = mmap(shared, request["memory"])
-        note, frame = answer(request, memory[: request["encoded"]])
+        encoded = cast(bytes, memoryview(memory)[: request["encoded"]])  # the codecs take a view, which spares a copy
+        note, frame = answer(request, encoded)
         memory[: frame.nbytes] = frame
         sink.write(json.dumps(note).encode() + b"\n")
         sink.flush()

@@ -9,6 +9,8 @@ import time
 import imagecodecs
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
@@ -282,3 +284,15 @@ def test_imports_load_no_torch(line):
     ).stdout.split()
     assert torch == "False"
     assert float(seconds) < 2  # 0.5 s on an idle machine
+
+
+@given(st.integers(0, 300), st.integers(1, 64))
+def test_every_item_has_its_turn_and_the_last_ones_come_singly(n, workers):
+    parts = list(codecs._parts(range(n), workers))
+    assert [item for part in parts for item in part] == list(range(n))
+    assert max(map(len, parts), default=0) <= 4
+    assert all(len(part) == 1 for part in parts[1 - 4 * workers :])
+
+
+def test_many_items_give_their_results_in_order():
+    assert list(codecs.in_parallel(lambda i: i * i, range(50))) == [i * i for i in range(50)]
