@@ -20,7 +20,7 @@ BYTES_A_PARAMETER = 16
 """float32: the weight, its gradient, AdamW's two moments."""
 LIBRARIES = 100_000_000
 """Bytes that the first step's own code and scratch take; measured."""
-INPUT_COPIES = 8
+INPUT_COPIES = 12
 """What loading and augmentation hold of a batch at their peak, in batches; measured."""
 
 
