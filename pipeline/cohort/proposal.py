@@ -183,8 +183,14 @@ def _augment(scans: Scans, dimensions: int, reasons: dict[str, str]) -> AugmentS
         if mirror
         else "a mirrored radiograph shows another anatomy"
     )
+    reasons["augment.probability"] = "half of the inputs stay as sharp as those in use"
     return AugmentSection(
-        flip_axes=("x",) if mirror else (), rotate_degrees=10, scale=0.1, translate=0.05, intensity=0.05
+        flip_axes=("x",) if mirror else (),
+        probability=0.5,
+        rotate_degrees=10,
+        scale=0.1,
+        translate=0.05,
+        intensity=0.05,
     )
 
 

@@ -15,6 +15,8 @@ KERNEL_SIGMAS = 3
 """A Gaussian is cut off after this many standard deviations."""
 SHARE = 0.5
 """How often blur, low resolution and cutout happen to a sample, where they are asked for."""
+STILL = [k for k in range(16) if k not in (4, 5, 6)]
+"""Random numbers of a sample without those of its mirror images: where they are 0.5, nothing turns, grows or moves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +57,18 @@ def draw(rules: AugmentSection, size: Sequence[int], seed: int, epoch: int, indi
     streams = [torch.Generator().manual_seed(s) for s in seeds]
     u = torch.stack([torch.rand(16, generator=stream) for stream in streams])
     v = torch.stack([torch.rand(3 + 2 * d, generator=stream) for stream in streams])
-    signed, sometimes = 2 * u - 1, (v[:, :3] < SHARE).float()
+    bend = torch.stack([torch.rand(d, *[4] * d, generator=stream) for stream in streams]) if rules.elastic else None
+    changed = torch.cat([torch.rand(1, generator=stream) for stream in streams]) < rules.probability
+    u[:, STILL] = torch.where(changed.unsqueeze(1), u[:, STILL], 0.5)
+    signed, sometimes = 2 * u - 1, (v[:, :3] < SHARE).float() * changed.unsqueeze(1)
     edge = rules.cutout * sometimes[:, 2:] * v[:, 3 : 3 + d]
     corner = v[:, 3 + d :] * (1 - edge)
-    bend = torch.stack([torch.rand(d, *[4] * d, generator=stream) for stream in streams]) if rules.elastic else None
     return Augmentation(
         theta=random_affine(rules, torch.tensor(size, dtype=torch.float32), u),
-        bend=None if bend is None else 2 * rules.elastic * (2 * bend - 1),
+        bend=None if bend is None else 2 * rules.elastic * (2 * bend - 1) * changed.view(-1, *[1] * (d + 1)),
         gain=1 + rules.intensity * signed[:, 9],
         offset=rules.intensity * signed[:, 10],
-        noise=rules.noise * u[:, 11],
+        noise=rules.noise * u[:, 11] * changed,
         blur=rules.blur * sometimes[:, 0] * u[:, 15],
         coarse=1 + rules.low_resolution * sometimes[:, 1] * u[:, 7],
         hole=torch.stack([corner, corner + edge], dim=1) if rules.cutout else None,

@@ -142,3 +142,16 @@ def test_a_volume_bends_between_control_points_as_torch_interpolates() -> None:
     field = torch.nn.functional.interpolate(bend, list(shape), mode="trilinear", align_corners=True)
     theirs = sampled_by_torch(batch, affine_grid(torch.eye(3, 4).expand(2, -1, -1), shape) + field.movedim(1, -1))
     torch.testing.assert_close(warp(batch, None, bend), theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(12, 10), (12, 10, 8)])
+def test_inputs_that_are_left_as_they_are_are_mirrored_at_the_most(size) -> None:
+    batch = torch.rand(40, 1, *reversed(size))
+    rules = EVERYTHING.model_copy(update={"probability": 0.5, "mixup": 0.0})
+    changed = apply(batch, draw(rules, size, 7, 2, range(40)))
+    whole = apply(batch, draw(EVERYTHING.model_copy(update={"mixup": 0.0}), size, 7, 2, range(40)))
+    mirrors = apply(batch, draw(AugmentSection(flip_axes=EVERYTHING.flip_axes), size, 7, 2, range(40)))
+    still = [torch.allclose(one, mirror, atol=1e-4) for one, mirror in zip(changed, mirrors, strict=True)]
+    assert 10 < sum(still) < 30
+    for k, left in enumerate(still):
+        assert left or torch.equal(changed[k], whole[k])
