@@ -1,5 +1,6 @@
 """The page's words and HTML: banner, result cards, warnings, footer. Text from outside is escaped. No Streamlit."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -8,6 +9,9 @@ from pipeline.domain import Identity, Prediction, ScanError, Volume
 
 NAMELESS_UPLOAD = "<style>[data-testid='stFileChipName'] { visibility: hidden; }</style>"
 """Hides the name of an uploaded file, which Streamlit shows by itself."""
+
+
+CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 
 def banner(words: Words, identity: Identity, hidden: bool) -> str:
@@ -57,6 +61,22 @@ def readable_name(name: str) -> str:
 def readable_date(date: str) -> str:
     """YYYYMMDD as YYYY-MM-DD; anything else as it is."""
     return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
+
+
+def view_words(words: Words, view: str, side: str) -> str:
+    """Which view of the patient a picture is, and of which side ("CC, left"); empty where the file names neither.
+
+    Views that readers know by their letters (PA, MLO) stay letters; text that is no code string (PS3.5 6.2) is left
+    out.
+    """
+    known, code = words.section("view"), view if CODE_STRING.fullmatch(view) else ""
+    return ", ".join(filter(None, [known.get(code.lower(), code), known.get(f"side_{side.lower()}")]))
+
+
+def caption(view: str, *rest: str) -> str:
+    """What stands over a picture: its view in bold, then what else is said of it."""
+    parts = [f"<b>{escape(view)}</b>" if view else "", *map(escape, rest)]
+    return f"<p class='caption'>{' · '.join(filter(None, parts))}</p>"
 
 
 def percent(probability: float) -> str:

@@ -9,10 +9,11 @@ RADIOGRAPHS = frozenset({"CR", "DX", "DR", "MG", "RF", "XA"})
 
 
 def other_views(scans: Iterable[Scan], scan: Scan) -> list[Scan]:
-    """The other radiographs of the scan's study."""
+    """The other radiographs of the scan's study; the same view of the other side first, for the two are compared."""
     if not scan.study_uid or scan.modality not in RADIOGRAPHS:
         return []
-    return [one for one in scans if one.study_uid == scan.study_uid and one.scan_id != scan.scan_id]
+    others = [one for one in scans if one.study_uid == scan.study_uid and one.scan_id != scan.scan_id]
+    return sorted(others, key=lambda one: not (one.view == scan.view and {one.side, scan.side} == {"L", "R"}))
 
 
 def earlier_studies(scans: Iterable[Scan], scan: Scan) -> list[Scan]:

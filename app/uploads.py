@@ -82,6 +82,7 @@ def _choose(settings: Settings, model: Model, upload: Upload) -> None:
     for number, scan in enumerate(found.scans, 1):
         label = " · ".join(filter(None, [
             words("upload.scan", number=number), scan.modality or kinds.get(scan.kind),
+            panels.view_words(words, scan.view, scan.side),
             "" if settings.hide_identity else panels.readable_date(scan.acquired), scan.group,
             words("upload.slices", count=scan.n_slices) if scan.n_slices > 1 else "",
         ]))  # fmt: skip

@@ -122,11 +122,13 @@ def _show_rows(rows: pd.DataFrame, model: Model, hidden: bool) -> None:
     columns = _columns(model, hidden)
     table = shown(rows).assign(
         status=rows["status"].map(lambda name: words(f"worklist.{name}")),
+        view=[panels.view_words(words, *coded) for coded in zip(rows["view"], rows["side"], strict=True)],
         reason=rows["reason"].map(lambda text: panels.reason_words(words, text)),
         unlike=rows["unlike"].map({True: f"⚠ {words('worklist.unlike').lower()}", False: ""}),
     )
     st.dataframe(
-        table, key="table", column_order=list(columns), column_config=columns, hide_index=True,
+        table, key="table", column_order=[name for name in columns if name != "view" or table["view"].any()],
+        column_config=columns, hide_index=True,
         on_select=lambda: _open_selected(rows["scan_id"]), selection_mode=("single-row", "single-cell"),
         height=min(MOST_PX, ROW_PX * (len(rows) + 1) + 3), placeholder="", alt=words("worklist.description"),
     )  # fmt: skip
@@ -164,6 +166,7 @@ def _columns(model: Model, hidden: bool) -> dict[str, Any]:
         "unlike": config.TextColumn(words("worklist.unlike"), help=words("worklist.unlike_hint"), width=85),
         "status": config.TextColumn(words("worklist.status"), width=110),
         "modality": config.TextColumn(words("worklist.modality"), width=85),
+        "view": config.TextColumn(words("worklist.view"), width=120),
         **({} if hidden else {"what": place}),
         "scored": config.DatetimeColumn(words("worklist.when"), format="YYYY-MM-DD HH:mm", width=135),
         "reason": config.TextColumn(words("worklist.reason"), width=320),
@@ -183,7 +186,7 @@ def tools(rows: pd.DataFrame, model: Model) -> None:
 
 def _csv(rows: pd.DataFrame, model: Model) -> bytes:
     """The rows without anything that tells the patient."""
-    columns = ["scan_id", "modality", "status", *(f"p_{f}" for f in model.findings)]
+    columns = ["scan_id", "modality", "view", "side", "status", *(f"p_{f}" for f in model.findings)]
     columns += ["positive", "uncertainty", "unlike", "scored", "reason"]
     table = rows[columns].assign(reason=rows["reason"].map(plain_cell), model=model.model_id)
     table["scored"] = table["scored"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")

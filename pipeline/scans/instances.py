@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydicom.uid import UID
 
 from pipeline.domain import Reason, ScanError
-from pipeline.scans.content import SECONDARY_CAPTURE, check_human, content_warnings
+from pipeline.scans.content import SECONDARY_CAPTURE, check_human, content_warnings, side_of
 from pipeline.scans.diffusion import b_value_of, direction_of
 from pipeline.scans.headers import Header
 
@@ -104,6 +104,7 @@ class Instance:
     description: str = field(default="", repr=False)
     contrast_agent: bool = False
     view: str = ""
+    side: str = ""
     extents: tuple[Extent, ...] = ()
 
     @property
@@ -174,6 +175,7 @@ def instance_of(header: Header) -> Instance:
         description=header.text("SeriesDescription"),
         contrast_agent=header.text("ContrastBolusAgent").upper() not in NO_AGENT,
         view=header.text("ViewPosition").upper(),
+        side=side_of(header),
     )
 
 

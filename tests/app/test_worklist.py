@@ -168,8 +168,8 @@ def test_the_saved_list_tells_nothing_of_the_patient(model_folder):
     scores = {"a": Score(Prediction("a", {"nodule": 0.9}, {}, 0, 0, False, (), "m"), datetime.now(UTC))}
     table = table_of(found, scores, ["nodule"], Path("/s"), False)
     text = worklist._csv(table, session.the_model(model_folder)).decode("utf-8-sig")
-    assert "scan_id,modality,status,p_nodule,positive,uncertainty,unlike,scored,reason,model" in text
-    assert "a,CT,scored,0.9" in text
+    assert "scan_id,modality,view,side,status,p_nodule,positive,uncertainty,unlike,scored,reason,model" in text
+    assert "a,CT,,,scored,0.9" in text
     assert not any(word in text for word in ("Ann", "ID-a", "2025", "/s/"))
 
 
