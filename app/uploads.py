@@ -84,7 +84,7 @@ def _choose(settings: Settings, model: Model, upload: Upload) -> None:
             words("upload.scan", number=number), scan.modality or kinds.get(scan.kind),
             panels.view_words(words, scan.view, scan.side),
             "" if settings.hide_identity else panels.readable_date(scan.acquired), scan.group,
-            words("upload.slices", count=scan.n_slices) if scan.n_slices > 1 else "",
+            words.count("count.slices", scan.n_slices) if scan.n_slices > 1 else "",
         ]))  # fmt: skip
         st.button(
             label, key=f"open-{number}", icon=":material/open_in_new:", on_click=opening.show_upload,

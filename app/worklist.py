@@ -52,7 +52,8 @@ def page(settings: Settings, model: Model) -> None:
 def summary(table: pd.DataFrame) -> None:
     """How many scans are of each status."""
     words, counts = spoken(), table["status"].value_counts()
-    parts = [f"**{counts[status]}** {words(f'worklist.{status}')}" for status in STATUSES if counts.get(status)]
+    present = [(status, int(counts[status])) for status in STATUSES if status in counts]
+    parts = [f"**{n:,}** {words.count(f'worklist.{status}', n)}" for status, n in present]
     st.markdown(" · ".join(parts) or words("worklist.empty"))
 
 
@@ -79,7 +80,8 @@ def looking(job: Job[Catalog], wording: str) -> None:
     if not job.running:
         st.rerun()
     share = job.done / job.total if job.total else 0.0
-    st.progress(share, words(wording, done=f"{job.done:,}", total=f"{job.total:,}"))
+    total = {"total": f"{job.total:,}", "files": words.count("count.files", job.total)}
+    st.progress(share, words(wording, done=f"{job.done:,}", **total))
 
 
 def scoring(settings: Settings, table: pd.DataFrame, catalog: Catalog) -> None:
@@ -93,7 +95,8 @@ def scoring(settings: Settings, table: pd.DataFrame, catalog: Catalog) -> None:
     waiting = table.loc[table["status"] == "waiting", "scan_id"]
     if len(waiting):
         st.button(
-            spoken()("worklist.score", count=len(waiting)), key="score", icon=":material/play_arrow:", type="primary",
+            spoken()("worklist.score", scans=spoken().count("count.scans", len(waiting))), key="score",
+            icon=":material/play_arrow:", type="primary",
             on_click=scorer.start, args=([catalog.scans[scan_id] for scan_id in waiting],),
         )  # fmt: skip
 
@@ -121,7 +124,7 @@ def _show_rows(rows: pd.DataFrame, model: Model, hidden: bool) -> None:
     st.session_state[opening.ORDER] = [scan_id for scan_id in rows["scan_id"] if scan_id]
     columns = _columns(model, hidden)
     table = shown(rows).assign(
-        status=rows["status"].map(lambda name: words(f"worklist.{name}")),
+        status=rows["status"].map(lambda name: words(f"worklist.{name}_one")),
         view=[panels.view_words(words, *coded) for coded in zip(rows["view"], rows["side"], strict=True)],
         reason=rows["reason"].map(lambda text: panels.reason_words(words, text)),
         unlike=rows["unlike"].map({True: f"⚠ {words('worklist.unlike').lower()}", False: ""}),

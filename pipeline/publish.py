@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.console import stdout
+from pipeline.console import count, stdout
 from pipeline.domain import OperatingPoint
 from pipeline.evaluation.assess import Evaluation, assess
 from pipeline.evaluation.cases import cases_of
@@ -101,7 +101,7 @@ def publish(folder: Path, work: Work, evaluation: Evaluation) -> None:
         stdout.print(f"figures       {folder / 'figures'} ({len(names)}, each as png, svg and csv)", markup=False)
     if removed := clear(folder / "figures", keep=names):
         old = "figures of an earlier evaluation (--figures)"
-        stdout.print(f"removed       {removed} files in {folder / 'figures'}, {old}", markup=False)
+        stdout.print(f"removed       {count(removed, 'file')} in {folder / 'figures'}, {old}", markup=False)
 
 
 def _sentence(note: str, findings: Container[str]) -> str:

@@ -56,6 +56,15 @@ def test_the_unscored_are_scored_in_the_background(open_page, model_folder, scan
     assert "score" not in [button.key for button in page.button]
 
 
+def test_one_scan_is_said_in_singular(open_page, model_folder, scans):
+    (scans / "DOE-JANE-2.nii.gz").unlink()
+    page = open_page(model_folder, scans)
+    assert page.button(key="score").label == "Score 1 scan"
+    page = page.selectbox(key="language").set_value("es").run()
+    assert page.button(key="score").label == "Evaluar 1 estudio"
+    assert page.markdown[0].value == "**1** sin evaluar · **1** rechazado"
+
+
 def test_while_it_scores_the_page_shows_how_far_it_is(open_page, model_folder, scans):
     page = open_page(model_folder, scans)
     with session.model_in_use:

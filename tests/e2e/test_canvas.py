@@ -264,7 +264,7 @@ def test_keys_step_from_peak_to_peak_and_a_click_on_the_curve_leads_to_its_slice
     for key, number in (("n", 5), ("n", 12), ("n", 5), ("Shift+N", 12), ("Shift+N", 5)):
         axial.press(key)
         expect(axial).to_have_attribute("aria-label", f"Axial {number}/20")
-    expect(page.locator("canvas.curve")).to_have_attribute("aria-label", "Evidence by slice; peaks at slices 5, 12")
+    expect(page.locator("canvas.curve")).to_have_attribute("aria-label", "Evidence by slice; peaks: 5, 12")
     width = page.locator("canvas.curve").bounding_box()["width"]
     page.locator("canvas.curve").click(position={"x": width * 17.5 / 20, "y": 20})
     expect(axial).to_have_attribute("aria-label", "Axial 18/20")
