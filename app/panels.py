@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
+from app.advice import ADVICE
 from app.language import Words
 from pipeline.domain import Identity, Prediction, ScanError, Volume
 
@@ -107,9 +108,9 @@ def warnings(words: Words, prediction: Prediction | ScanError, volume: Volume) -
 
 
 def refusal_words(words: Words, error: ScanError) -> str:
-    """Why a scan is not shown, or not scored."""
-    code = error.reason.value
-    return words("fault.refused", why=words(f"reason.{code}"), code=code, detail=error.detail)
+    """Why a scan is not shown, or not scored, and what to do; on a line of its own the detail, which is English."""
+    code, advice = error.reason.value, words(f"advice.{ADVICE[error.reason]}")
+    return words("fault.refused", why=words(f"reason.{code}"), code=code, advice=advice, detail=error.detail)
 
 
 def reason_words(words: Words, reason: str) -> str:

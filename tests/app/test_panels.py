@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from app import panels
+from app.advice import ADVICE
 from app.language import LANGUAGES, words
 from pipeline.domain import Identity, OperatingPoint, Prediction, Reason, ScanError, Volume
 
@@ -101,11 +102,12 @@ def test_warnings_once_each_known_codes_in_words():
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_every_reason_has_words_in_every_language(code):
-    known = words(code).section("reason")
+    known, advice = words(code).section("reason"), words(code).section("advice")
     assert set(known) == {reason.value for reason in Reason}
+    assert set(ADVICE.values()) == set(advice)
     for reason in Reason:
         said = panels.refusal_words(words(code), ScanError(reason, "4 of 12"))
-        assert f"{known[reason.value]} ({reason.value}). 4 of 12" in said
+        assert said.endswith(f"{known[reason.value]} ({reason.value}). {advice[ADVICE[reason]]}\n4 of 12")
 
 
 def test_a_reason_of_a_table_is_put_into_words():
