@@ -38,7 +38,11 @@ def page(settings: Settings, model: Model) -> None:
         return
     words, scores = spoken(), opening.known_scores(settings, model)
     table = worklist(catalog, scores, model.findings, catalog.found.root, settings.hide_identity)
-    summary(table)
+    heading = st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="heading"
+    )
+    with heading:
+        summary(table)
     wanted = filters()
     rows = narrowed(table, wanted)
     scoring(settings, table, catalog)
@@ -46,7 +50,8 @@ def page(settings: Settings, model: Model) -> None:
         st.info(words("worklist.nothing"), icon=":material/search_off:")
     else:
         _show_rows(rows, model, settings.hide_identity)
-    tools(rows, model)
+    with heading:
+        tools(rows, model)
 
 
 def summary(table: pd.DataFrame) -> None:
@@ -129,8 +134,9 @@ def _show_rows(rows: pd.DataFrame, model: Model, hidden: bool) -> None:
         reason=rows["reason"].map(lambda text: panels.reason_words(words, text)),
         unlike=rows["unlike"].map({True: f"⚠ {words('worklist.unlike').lower()}", False: ""}),
     )
+    filled = [name for name in columns if (table[name].notna() & (table[name] != "")).any()]
     st.dataframe(
-        table, key="table", column_order=[name for name in columns if name != "view" or table["view"].any()],
+        table, key="table", column_order=filled,
         column_config=columns, hide_index=True,
         on_select=lambda: _open_selected(rows["scan_id"]), selection_mode=("single-row", "single-cell"),
         height=min(MOST_PX, ROW_PX * (len(rows) + 1) + 3), placeholder="", alt=words("worklist.description"),
@@ -145,7 +151,7 @@ def _open_selected(scan_ids: pd.Series) -> None:
 
 
 def _columns(model: Model, hidden: bool) -> dict[str, Any]:
-    """The table's columns in their order, with their headings."""
+    """The columns in their order, with their headings; those without a single entry are not shown."""
     words, config = spoken(), st.column_config
     who = {
         "patient": config.TextColumn(words("worklist.patient"), width=150),
@@ -171,15 +177,15 @@ def _columns(model: Model, hidden: bool) -> dict[str, Any]:
         "modality": config.TextColumn(words("worklist.modality"), width=85),
         "view": config.TextColumn(words("worklist.view"), width=120),
         **({} if hidden else {"what": place}),
-        "scored": config.DatetimeColumn(words("worklist.when"), format="YYYY-MM-DD HH:mm", width=135),
         "reason": config.TextColumn(words("worklist.reason"), width=320),
+        "scored": config.DatetimeColumn(words("worklist.when"), format="YYYY-MM-DD HH:mm", width=135),
     }
 
 
 def tools(rows: pd.DataFrame, model: Model) -> None:
     """What can be done with the list as it is shown: save it without identities, look at the folder again."""
     words = spoken()
-    with st.container(horizontal=True, vertical_alignment="center", key="tools"):
+    with st.container(horizontal=True, width="content", vertical_alignment="center", key="tools"):
         st.download_button(
             words("worklist.save"), lambda: _csv(rows, model), "worklist.csv", "text/csv", key="save",
             icon=":material/download:", on_click="ignore", help=words("worklist.save_hint"),

@@ -109,6 +109,12 @@ def test_search_and_filters_narrow_the_list(open_page, model_folder, scans):
     assert page.info[0].value == "No scan matches what you look for."
 
 
+def test_columns_without_an_entry_are_not_shown(open_page, model_folder, scans):
+    page = open_page(model_folder, scans)
+    page = page.multiselect(key="kept.statuses").set_value(["refused"]).run()
+    assert list(page.dataframe[0].proto.column_order) == ["status", "what", "reason"]
+
+
 def test_filters_are_still_there_when_the_reader_comes_back(open_page, model_folder, scans):
     page = open_page(model_folder, scans)
     page = page.text_input(key="kept.search").set_value("jane-2").run()
