@@ -15,7 +15,7 @@ export function annotate(context, pane, scene, words) {
   const { width, height, ratio } = pane;
   context.save();
   context.scale(ratio, ratio);
-  const size = width < 260 ? 11 : 13;
+  const size = width < 260 ? 12 : 13;
   context.font = `500 ${size}px system-ui, "DejaVu Sans", sans-serif`;
   context.lineWidth = 1;
   if (scene.crosshair) drawCrosshair(context, pane, scene);
@@ -103,8 +103,8 @@ function write(context, text, x, y, align, baseline, colour = INK) {
   context.textAlign = align;
   context.textBaseline = baseline;
   context.lineJoin = "round";
-  context.lineWidth = 3;
-  context.strokeStyle = "rgba(0, 0, 0, .85)";
+  context.lineWidth = 4;
+  context.strokeStyle = "rgba(0, 0, 0, .9)";
   context.strokeText(text, x, y);
   context.fillStyle = colour;
   context.fillText(text, x, y);

@@ -159,6 +159,17 @@ def test_a_picture_without_a_frame_has_no_letters(page, bench):
     expect(page.get_by_role("button", name="Radiological")).to_have_count(0)
 
 
+@pytest.mark.parametrize(("plane", "axis"), [("coronal", 1), ("sagittal", 0)])
+def test_a_scan_of_one_slice_fills_the_stage_in_its_own_plane(page, bench, plane, axis):
+    shape = np.array([30, 30, 30])
+    shape[axis] = 1
+    bench.open(page, gray(np.full(shape, 300), 2.0))
+    assert page.locator("canvas[data-pane]:visible").evaluate_all("all => all.map((one) => one.dataset.pane)") == [
+        plane
+    ]
+    assert written(page, plane)[0] == f"{plane.title()} 1/1"
+
+
 def test_wheel_and_keys_leaf_through_40_slices(page, bench):
     ramp = np.broadcast_to(np.arange(100), (64, 64, 100))
     bench.open(page, gray(ramp))
