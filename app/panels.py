@@ -6,7 +6,7 @@ from html import escape
 
 from app.advice import ADVICE
 from app.language import Words
-from pipeline.domain import Identity, Prediction, ScanError, Volume
+from pipeline.domain import Identity, Prediction, Scan, ScanError, Volume
 
 NAMELESS_UPLOAD = "<style>[data-testid='stFileChipName'] { visibility: hidden; }</style>"
 """Hides the name of an uploaded file, which Streamlit shows by itself."""
@@ -72,6 +72,16 @@ def view_words(words: Words, view: str, side: str) -> str:
     """
     known, code = words.section("view"), view if CODE_STRING.fullmatch(view) else ""
     return ", ".join(filter(None, [known.get(code.lower(), code), known.get(f"side_{side.lower()}")]))
+
+
+def kind_of(scan: Scan) -> str:
+    """The modality; of a file that names none, what kind of file it is."""
+    return scan.modality or {"nifti": "NIfTI", "image": "PNG/JPEG/TIFF"}.get(scan.kind, "")
+
+
+def unformatted(text: str) -> str:
+    """Text from outside for a label that Streamlit reads as Markdown: shown letter by letter, no picture, no link."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def caption(view: str, *rest: str) -> str:

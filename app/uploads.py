@@ -76,19 +76,18 @@ def page(settings: Settings, model: Model) -> None:
 def _choose(settings: Settings, model: Model, upload: Upload) -> None:
     """The scans that the upload holds, and why others are refused."""
     words, found = spoken(), upload.found
-    kinds = {"nifti": "NIfTI", "image": "PNG/JPEG/TIFF"}
     if not found.scans and not found.rejections:
         st.html(panels.alert(words("upload.nothing")))
     for number, scan in enumerate(found.scans, 1):
         label = " · ".join(filter(None, [
-            words("upload.scan", number=number), scan.modality or kinds.get(scan.kind),
+            words("upload.scan", number=number), panels.kind_of(scan),
             panels.view_words(words, scan.view, scan.side),
             "" if settings.hide_identity else panels.readable_date(scan.acquired), scan.group,
             words.count("count.slices", scan.n_slices) if scan.n_slices > 1 else "",
         ]))  # fmt: skip
         st.button(
-            label, key=f"open-{number}", icon=":material/open_in_new:", on_click=opening.show_upload,
-            args=(opener(model, upload, scan),),
+            panels.unformatted(label), key=f"open-{number}", icon=":material/open_in_new:",
+            on_click=opening.show_upload, args=(opener(model, upload, scan),),
         )  # fmt: skip
     for other in found.not_selected:
         st.html(panels.alert(words("upload.not_selected", detail=other.detail)))

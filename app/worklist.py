@@ -174,7 +174,7 @@ def _columns(model: Model, hidden: bool) -> dict[str, Any]:
         ),
         "unlike": config.TextColumn(words("worklist.unlike"), help=words("worklist.unlike_hint"), width=85),
         "status": config.TextColumn(words("worklist.status"), width=110),
-        "modality": config.TextColumn(words("worklist.modality"), width=85),
+        "modality": config.TextColumn(words("worklist.modality"), width=100),
         "view": config.TextColumn(words("worklist.view"), width=120),
         **({} if hidden else {"what": place}),
         "reason": config.TextColumn(words("worklist.reason"), width=320),

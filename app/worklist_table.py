@@ -103,7 +103,7 @@ def _of_scan(scan: Scan, score: Score | None, catalog: Catalog, root: Path) -> d
         "patient_id": who.patient_id or scan.patient_id,
         "study": panels.readable_date(who.study_date or scan.acquired),
         "what": " · ".join(filter(None, [_path(scan.path, root), scan.group])),
-        "modality": scan.modality or {"nifti": "NIfTI", "image": "image"}.get(scan.kind, ""),
+        "modality": panels.kind_of(scan),
         "view": scan.view,
         "side": scan.side,
         "status": "waiting",

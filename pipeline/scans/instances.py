@@ -21,6 +21,8 @@ SINGLE_MODALITIES = frozenset({
 # fmt: on
 """Modalities of which each file is a picture of its own, whatever its series."""
 
+RADIOGRAPHS = frozenset({"CR", "DX", "DR", "IO", "MG", "PX", "RG"})
+"""Modalities of single projections, of which a study may hold several views."""
 SLICE_MODALITIES = frozenset({"CT", "MR", "PT"})
 """Modalities whose slices are worth nothing without their place."""
 

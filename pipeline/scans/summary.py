@@ -5,9 +5,7 @@ from collections import Counter
 from pipeline.console import count
 from pipeline.domain import Scan
 from pipeline.scans.find import Survey
-from pipeline.scans.instances import SINGLE_MODALITIES
-
-RADIOGRAPHS = frozenset({"CR", "DX", "IO", "MG", "PX", "RG"})
+from pipeline.scans.instances import RADIOGRAPHS, SINGLE_MODALITIES
 
 
 def summary_of(found: Survey) -> str:

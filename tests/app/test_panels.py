@@ -6,7 +6,7 @@ import pytest
 from app import panels
 from app.advice import ADVICE
 from app.language import LANGUAGES, words
-from pipeline.domain import Identity, OperatingPoint, Prediction, Reason, ScanError, Volume
+from pipeline.domain import Identity, OperatingPoint, Prediction, Reason, Scan, ScanError, Volume
 
 ENGLISH = words("en")
 
@@ -87,6 +87,18 @@ def test_percent_never_claims_certainty(p, expected):
 @pytest.mark.parametrize(("p", "expected"), [(0.0, "< 0.001"), (0.4296, "0.430"), (0.999, "0.999"), (1.0, "> 0.999")])
 def test_number_never_claims_certainty(p, expected):
     assert panels.number(p) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "modality", "said"),
+    [("dicom", "CT", "CT"), ("nifti", "", "NIfTI"), ("image", "", "PNG/JPEG/TIFF"), ("dicom", "", "")],
+)
+def test_a_scan_without_modality_is_called_by_its_kind(kind, modality, said):
+    assert panels.kind_of(Scan("a", Path("a"), (), kind, modality=modality)) == said
+
+
+def test_a_label_from_outside_is_no_markdown():
+    assert panels.unformatted("a · ![](HTTP://B.C)") == r"a · \!\[\]\(HTTP\:\/\/B\.C\)"
 
 
 def test_warnings_once_each_known_codes_in_words():
