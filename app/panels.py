@@ -15,6 +15,16 @@ NAMELESS_UPLOAD = "<style>[data-testid='stFileChipName'] { visibility: hidden; }
 CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 
+def upload_buttons(words: Words) -> str:
+    """A style that says in the reader's language what Streamlit's buttons for uploads say in English."""
+    rules = (
+        f".st-key-{key} [data-testid='stFileUploaderDropzone'] button p::after "
+        f"{{ content: '{words(f'upload.choose_{key}')}'; }}"
+        for key in ("files", "folder")
+    )
+    return f"<style>{''.join(rules)}</style>"
+
+
 def banner(words: Words, identity: Identity, hidden: bool) -> str:
     """Who is on show: name, ID, birth date, study date; a fixed bar at the top of the page."""
     if hidden:
@@ -133,6 +143,11 @@ def reason_words(words: Words, reason: str) -> str:
 def purpose(words: Words, use: str) -> str:
     """What the model is for, in its owner's words."""
     return f"<p class='purpose'>{escape(words('fault.purpose', use=use))}</p>"
+
+
+def named(label: str, value: str) -> str:
+    """What a control would show of which there is only one value."""
+    return f"<div class='named'><div>{escape(label)}</div><b>{escape(value)}</b></div>"
 
 
 def tile(name: str, value: str, interval: str, change: str | None = None) -> str:

@@ -52,7 +52,7 @@ def review(model: Model, scan: OpenScan) -> None:
             with told():
                 similar_panel(words, model, scan, the_settings().run)
             remarks(words, model, scan)
-        with left:
+        with left, st.container(key="picture"):
             if beside is None:
                 if view := panels.view_words(words, scan.view, scan.side):
                     st.html(panels.caption(view))

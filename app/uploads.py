@@ -53,6 +53,7 @@ def page(settings: Settings, model: Model) -> None:
     words = spoken()
     if settings.hide_identity:
         st.html(panels.NAMELESS_UPLOAD)
+    st.html(panels.upload_buttons(words))
     st.markdown(f"##### {words('upload.title')}")
     st.caption(words("upload.limits", file=MAX_FILE_MB, total=MAX_UPLOAD_MB, files=f"{MAX_FILES:,}"))
     left, right = st.columns(2)

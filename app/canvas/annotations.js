@@ -38,7 +38,9 @@ function drawCaptions(context, pane, scene, words, size) {
   if (!scene.flat) {
     const number = scene.index(plane.name) + 1;
     const caption = fill(words.slice, { plane: words[plane.name], number, count: scene.volume.shape[plane.across] });
-    write(context, scene.volume.hasFrame ? caption : caption.replace(words[plane.name], "").trim(), 7, 6, "left", "top");
+    const text = scene.volume.hasFrame ? caption : caption.replace(words[plane.name], "").trim();
+    const narrow = context.measureText(text).width > width / 2 - 20; // it would run into the letter at the top
+    (narrow ? text.split(" ") : [text]).forEach((line, n) => write(context, line, 7, 6 + n * (size + 3), "left", "top"));
     if (pane.name === "plain") write(context, words.without_map, 7, 10 + size, "left", "top");
   }
   const { low, high } = scene.window;

@@ -33,6 +33,11 @@ def test_every_sentence_that_the_pages_ask_for_exists():
     assert asked <= set(read("en"))
 
 
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_words_in_a_style_sheet_end_no_string(code):
+    assert not any(mark in words(code)(f"upload.choose_{key}") for key in ("files", "folder") for mark in "'\\<\n")
+
+
 def test_placeholders_are_filled():
     assert words("en")("review.earlier", when="2020") == "Earlier study 2020"
     assert words("it")("review.finding") == "Reperto"

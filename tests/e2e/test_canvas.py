@@ -170,6 +170,13 @@ def test_a_scan_of_one_slice_fills_the_stage_in_its_own_plane(page, bench, plane
     assert written(page, plane)[0] == f"{plane.title()} 1/1"
 
 
+def test_a_caption_that_would_run_into_the_letter_takes_two_lines(page, bench):
+    page.set_viewport_size({"width": 620, "height": 700})
+    bench.open(page, gray(np.full((200, 200, 200), 300)))
+    assert written(page, "coronal")[:2] == ["Coronal", "101/200"]
+    assert written(page, "axial")[0] == "Axial 101/200"
+
+
 def test_wheel_and_keys_leaf_through_40_slices(page, bench):
     ramp = np.broadcast_to(np.arange(100), (64, 64, 100))
     bench.open(page, gray(ramp))
