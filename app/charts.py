@@ -7,6 +7,8 @@ import pandas as pd
 from app.language import Words
 
 HEIGHT = 300
+SHARES = {"values": [0, 0.2, 0.4, 0.6, 0.8, 1], "format": ".1f"}
+"""The marks of an axis from 0 to 1."""
 PRESENT, ABSENT, FROZEN, CHOSEN = "#ffb454", "#4cc2ff", "#93a1b0", "#e8edf2"
 """With and without the finding (told apart by colour-blind readers, too), the frozen threshold, the chosen one."""
 
@@ -21,7 +23,7 @@ def call_chart(bins: pd.DataFrame, frozen: float | None, chosen: float, words: W
         "mark": {"type": "bar", "opacity": 0.85},
         "encoding": {
             "x": {"field": "low", "type": "quantitative", "bin": {"binned": True, "step": 0.05},
-                  "scale": {"domain": [0, 1]}, "title": words("performance.probability")},
+                  "scale": {"domain": [0, 1]}, "axis": SHARES, "title": words("performance.probability")},
             "x2": {"field": "high"},
             "y": {"field": "scans", "type": "quantitative", "title": words("performance.scans"), "stack": "zero"},
             "color": _colours("truth", dict(zip(truth, (ABSENT, PRESENT), strict=True))),
@@ -39,7 +41,7 @@ def curve_chart(points: pd.DataFrame, frozen: float | None, chosen: float, words
     lines = {
         "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2},
         "encoding": {
-            "x": {"field": "threshold", "type": "quantitative", "scale": {"domain": [0, 1]},
+            "x": {"field": "threshold", "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": SHARES,
                   "title": words("performance.threshold")},
             "y": {"field": "share", "type": "quantitative", "title": None, "axis": {"format": "%"}},
             "color": _colours("metric", dict(zip(names.values(), (PRESENT, ABSENT), strict=True))),
@@ -79,4 +81,4 @@ def _colours(field: str, colours: dict[str, str]) -> dict[str, Any]:
 
 
 def _layered(layers: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"layer": layers, "height": HEIGHT, "config": {"axis": {"grid": False}}}
+    return {"layer": layers, "height": HEIGHT, "config": {"axis": {"grid": False, "labelFlush": False}}}

@@ -25,6 +25,8 @@ HU_WINDOWS = {"Lung": (-600, 1500), "Soft tissue": (50, 400), "Bone": (500, 2000
 """Centre and width in HU of the customary CT windows."""
 SUV_WINDOWS = (5, 10)
 """Upper ends of the customary PET windows, which begin at 0."""
+USUAL = (0.5, 99.5)
+"""Percentiles between which a volume's values matter: a few dead or hot pixels must not spoil the contrast."""
 CANVAS = 720
 """Width and height of the picture in pixels."""
 INK = (150, 200, 230)
@@ -89,12 +91,17 @@ def windows(volume: Volume, rules: PreprocessSection) -> list[Window]:
         found += [Window(name, centre - width / 2, centre + width / 2) for name, (centre, width) in HU_WINDOWS.items()]
     if volume.unit == "SUVbw":
         found += [Window(f"SUV {high}", 0, high) for high in SUV_WINDOWS]
-    shares = {"Full range": (0.5, 99.5)} | ({} if volume.unit == "HU" else {"Contrast": (5, 95)})
-    values = sample(volume.voxels)
+    shares = {"Full range": USUAL} | ({} if volume.unit == "HU" else {"Contrast": (5, 95)})
     for name, share in shares.items():
-        low, high = np.percentile(values, share)
-        found.append(Window(name, float(low), float(max(high, low + 1e-6))))
+        low, high = usual_range(volume.voxels, share)
+        found.append(Window(name, low, max(high, low + 1e-6)))
     return found
+
+
+def usual_range(voxels: NDArray[np.float32], shares: tuple[float, float] = USUAL) -> tuple[float, float]:
+    """Lowest and highest value of a volume, but for the outliers beyond these percentiles."""
+    low, high = np.percentile(sample(voxels), shares)
+    return float(low), float(high)
 
 
 def sample(voxels: NDArray[np.float32], count: int = 1_000_000) -> NDArray[np.float32]:

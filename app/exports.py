@@ -105,7 +105,8 @@ def _drawn(case: Case, words: Words) -> Figure:
 
 
 def _who(case: Case, words: Words) -> list[str]:
-    lines = [words("export.scan", scan=case.scan.key)]
+    view = panels.view_words(words, case.scan.view, case.scan.side)
+    lines = [" · ".join(filter(None, [words("export.scan", scan=case.scan.key), view]))]
     if case.with_identity:
         who = case.scan.identity
         fields = (panels.readable_name(who.patient_name), who.patient_id,

@@ -21,7 +21,7 @@ def told() -> Iterator[None]:
     except ScanError as error:
         st.html(panels.alert(panels.refusal_words(spoken(), error)))
     except UsageError as error:
-        st.html(panels.alert(str(error)))
+        st.html(panels.alert(spoken()("fault.usage", detail=error)))
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         where = " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(frames))

@@ -36,6 +36,14 @@ class Words:
         """
         return self._sentences[key].format(**values)
 
+    def count(self, key: str, n: int) -> str:
+        """The sentence of "section.key" for `n` of something: that of "section.key_one" where there is just one.
+
+        Raises:
+            KeyError: If there is no such sentence.
+        """
+        return self(f"{key}_one" if n == 1 else key, n=f"{n:,}")
+
     def section(self, name: str) -> dict[str, str]:
         """Every sentence of one section as it is written, placeholders open: key -> sentence."""
         head = f"{name}."

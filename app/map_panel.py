@@ -49,5 +49,10 @@ def _measured(words: Words, trust: MapTrust) -> list[str]:
     ]
     if trust.hit_rate is None:
         return found
-    hits = words("map.hits", hits=trust.hits, masks=trust.n_masks, limit=f"{100 * LEAST_HITS:.0f}")
+    hits = words(
+        "map.hits",
+        hits=trust.hits,
+        scans=words.count("count.scans", trust.n_masks or 0),
+        limit=f"{100 * LEAST_HITS:.0f}",
+    )
     return [hits, *found]

@@ -1,13 +1,28 @@
 """The page's words and HTML: banner, result cards, warnings, footer. Text from outside is escaped. No Streamlit."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
+from app.advice import ADVICE
 from app.language import Words
-from pipeline.domain import Identity, Prediction, ScanError, Volume
+from pipeline.domain import Identity, Prediction, Scan, ScanError, Volume
 
 NAMELESS_UPLOAD = "<style>[data-testid='stFileChipName'] { visibility: hidden; }</style>"
 """Hides the name of an uploaded file, which Streamlit shows by itself."""
+
+
+CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
+
+
+def upload_buttons(words: Words) -> str:
+    """A style that says in the reader's language what Streamlit's buttons for uploads say in English."""
+    rules = (
+        f".st-key-{key} [data-testid='stFileUploaderDropzone'] button p::after "
+        f"{{ content: '{words(f'upload.choose_{key}')}'; }}"
+        for key in ("files", "folder")
+    )
+    return f"<style>{''.join(rules)}</style>"
 
 
 def banner(words: Words, identity: Identity, hidden: bool) -> str:
@@ -59,6 +74,32 @@ def readable_date(date: str) -> str:
     return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
 
 
+def view_words(words: Words, view: str, side: str) -> str:
+    """Which view of the patient a picture is, and of which side ("CC, left"); empty where the file names neither.
+
+    Views that readers know by their letters (PA, MLO) stay letters; text that is no code string (PS3.5 6.2) is left
+    out.
+    """
+    known, code = words.section("view"), view if CODE_STRING.fullmatch(view) else ""
+    return ", ".join(filter(None, [known.get(code.lower(), code), known.get(f"side_{side.lower()}")]))
+
+
+def kind_of(scan: Scan) -> str:
+    """The modality; of a file that names none, what kind of file it is."""
+    return scan.modality or {"nifti": "NIfTI", "image": "PNG/JPEG/TIFF"}.get(scan.kind, "")
+
+
+def unformatted(text: str) -> str:
+    """Text from outside for a label that Streamlit reads as Markdown: shown letter by letter, no picture, no link."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def caption(view: str, *rest: str) -> str:
+    """What stands over a picture: its view in bold, then what else is said of it."""
+    parts = [f"<b>{escape(view)}</b>" if view else "", *map(escape, rest)]
+    return f"<p class='caption'>{' · '.join(filter(None, parts))}</p>"
+
+
 def percent(probability: float) -> str:
     """A probability in percent; never "0 %" or "100 %", which would claim certainty."""
     if probability < 0.01:
@@ -87,9 +128,9 @@ def warnings(words: Words, prediction: Prediction | ScanError, volume: Volume) -
 
 
 def refusal_words(words: Words, error: ScanError) -> str:
-    """Why a scan is not shown, or not scored."""
-    code = error.reason.value
-    return words("fault.refused", why=words(f"reason.{code}"), code=code, detail=error.detail)
+    """Why a scan is not shown, or not scored, and what to do; on a line of its own the detail, which is English."""
+    code, advice = error.reason.value, words(f"advice.{ADVICE[error.reason]}")
+    return words("fault.refused", why=words(f"reason.{code}"), code=code, advice=advice, detail=error.detail)
 
 
 def reason_words(words: Words, reason: str) -> str:
@@ -102,6 +143,11 @@ def reason_words(words: Words, reason: str) -> str:
 def purpose(words: Words, use: str) -> str:
     """What the model is for, in its owner's words."""
     return f"<p class='purpose'>{escape(words('fault.purpose', use=use))}</p>"
+
+
+def named(label: str, value: str) -> str:
+    """What a control would show of which there is only one value."""
+    return f"<div class='named'><div>{escape(label)}</div><b>{escape(value)}</b></div>"
 
 
 def tile(name: str, value: str, interval: str, change: str | None = None) -> str:

@@ -49,6 +49,8 @@ def _choose(model: Model, names: list[str]) -> tuple[str, str]:
     words = spoken()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         finding = choose_finding(words("performance.finding"), model, "kept.finding", width=300)
+        if len(model.findings) == 1:
+            st.html(panels.named(words("performance.finding"), finding), width="content")
         name = st.segmented_control(
             words("performance.split"), names, required=True, key=_kept("split", names[0]),
             help=words("performance.split_hint"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakSet
 
+from pipeline.console import count
 from pipeline.domain import ReadRules, Reason, Scan, ScanError
 from pipeline.scans.find import Survey, survey
 from pipeline.scans.temporary import own_folder
@@ -67,8 +68,8 @@ def receive(files: Sequence[File], rules: ReadRules) -> Upload:
     total = sum(file.size for file in files)
     if len(files) > MAX_FILES or total > MAX_UPLOAD_MB * 2**20:
         raise ScanError(
-            Reason.TOO_LARGE, f"the upload has {len(files)} files and {total / 2**20:.0f} MB; accepted: {MAX_FILES} "
-            f"files and {MAX_UPLOAD_MB} MB. Start the viewer with --scans on the folder instead",
+            Reason.TOO_LARGE, f"the upload has {count(len(files), 'file')} and {total / 2**20:.0f} MB; accepted: "
+            f"{MAX_FILES} files and {MAX_UPLOAD_MB} MB. Start the viewer with --scans on the folder instead",
         )  # fmt: skip
     named = _named(files)
     with own_folder() as folder:

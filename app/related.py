@@ -3,16 +3,18 @@
 from collections.abc import Iterable
 
 from pipeline.domain import Scan
+from pipeline.scans.instances import RADIOGRAPHS
 
-RADIOGRAPHS = frozenset({"CR", "DX", "DR", "MG", "RF", "XA"})
+VIEWED = RADIOGRAPHS | {"RF", "XA"}
 """Modalities whose studies hold several views of the same thing."""
 
 
 def other_views(scans: Iterable[Scan], scan: Scan) -> list[Scan]:
-    """The other radiographs of the scan's study."""
-    if not scan.study_uid or scan.modality not in RADIOGRAPHS:
+    """The other radiographs of the scan's study; the same view of the other side first, for the two are compared."""
+    if not scan.study_uid or scan.modality not in VIEWED:
         return []
-    return [one for one in scans if one.study_uid == scan.study_uid and one.scan_id != scan.scan_id]
+    others = [one for one in scans if one.study_uid == scan.study_uid and one.scan_id != scan.scan_id]
+    return sorted(others, key=lambda one: not (one.view == scan.view and {one.side, scan.side} == {"L", "R"}))
 
 
 def earlier_studies(scans: Iterable[Scan], scan: Scan) -> list[Scan]:

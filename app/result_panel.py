@@ -42,6 +42,8 @@ def meaning(words: Words, probability: float) -> str:
     count = round(100 * probability)
     if count < 1:
         return words("result.meaning_few")
+    if count == 1:
+        return words("result.meaning_one")
     return words("result.meaning_most") if count > 99 else words("result.meaning", count=count)
 
 
@@ -61,7 +63,8 @@ def tested(words: Words, evaluation: Mapping[str, Any] | None, finding: str) -> 
         return f"<div class='tested'>{escape(words('result.no_test'))}</div>"
     part = splits[split]
     numbers = part["findings"][finding]
-    title = words(f"result.on_{split}", scans=numbers.get("n_scans", part["n_scans"]), patients=part["n_patients"])
+    scans = words.count("count.scans", numbers.get("n_scans", part["n_scans"]))
+    title = words(f"result.on_{split}", scans=scans, patients=words.count("count.patients", part["n_patients"]))
     rows = "".join(_metric_row(words, name, numbers.get(name)) for name in METRICS)
     levels = {numbers[name]["level"] for name in METRICS if numbers.get(name)}
     note = "".join(words("result.level", level=f"{100 * level:.0f}") for level in sorted(levels))

@@ -52,8 +52,10 @@ def review(model: Model, scan: OpenScan) -> None:
             with told():
                 similar_panel(words, model, scan, the_settings().run)
             remarks(words, model, scan)
-        with left:
+        with left, st.container(key="picture"):
             if beside is None:
+                if view := panels.view_words(words, scan.view, scan.side):
+                    st.html(panels.caption(view))
                 show(words, scan, layer)
             else:
                 show_both(words, scan, layer, beside)
@@ -124,7 +126,10 @@ def choose_beside(words: Words, model: Model, scan: OpenScan) -> OpenScan | None
     if current is None:
         return None
     views, earlier = other_views(every, current), earlier_studies(scans, current)
-    labels = {one.scan_id: words("review.other_view", number=n) for n, one in enumerate(views, 1)}
+    labels = {}
+    for n, one in enumerate(views, 1):
+        view = panels.view_words(words, one.view, one.side)
+        labels[one.scan_id] = " · ".join(filter(None, [words("review.other_view", number=n), view]))
     for n, one in enumerate(earlier, 1):
         labels[one.scan_id] = words("review.earlier", when=n if settings.hide_identity else readable_date(one.acquired))
     if not labels:
@@ -143,19 +148,19 @@ def show_both(words: Words, scan: OpenScan, layer: Layer, other: OpenScan) -> No
     """The scan and another one, each with its own canvas, the other one with its probability."""
     first, second = st.columns(2, gap="small")
     with first:
-        st.caption(" · ".join([words("review.this_scan"), *_date(scan)]))
+        st.html(panels.caption(*_which(words, scan), words("review.this_scan")))
         show(words, scan, layer, compact=True)
     with second:
         probabilities = other.result.probabilities if isinstance(other.result, Prediction) else {}
         said = [f"{finding} {panels.percent(p)}" for finding, p in probabilities.items()]
-        st.caption(" · ".join([*_date(other), *(said or [words("result.no_prediction")])]))
+        st.html(panels.caption(*_which(words, other), *(said or [words("result.no_prediction")])))
         show(words, other, Layer(), compact=True)
 
 
-def _date(scan: OpenScan) -> list[str]:
-    """The study's date, where there is one and it may be shown."""
-    date = readable_date(scan.identity.study_date)
-    return [date] if date and not the_settings().hide_identity else []
+def _which(words: Words, scan: OpenScan) -> tuple[str, str]:
+    """What tells a scan from the one beside it: its view, and the study's date where that may be shown."""
+    date = "" if the_settings().hide_identity else readable_date(scan.identity.study_date)
+    return panels.view_words(words, scan.view, scan.side), date
 
 
 def show(words: Words, scan: OpenScan, layer: Layer, compact: bool = False) -> None:

@@ -42,6 +42,8 @@ class OpenScan:
         identity: Whom it shows.
         result: The prediction, or why the model refused to make one.
         windows: The window presets that fit it, the best one first.
+        view: Which view of the patient a radiograph is, as the file codes it ("PA"); empty where it names none.
+        side: "L", "R", "B" or empty, likewise.
         again: Reads the volume again; by default it is never let go.
 
     Attributes:
@@ -53,8 +55,9 @@ class OpenScan:
 
     def __init__(
         self, key: str, volume: Volume, has_frame: bool, identity: Identity, result: Prediction | ScanError,
-        windows: Sequence[Window] = (), again: Callable[[], Volume] | None = None,
+        windows: Sequence[Window] = (), again: Callable[[], Volume] | None = None, view: str = "", side: str = "",
     ) -> None:  # fmt: skip
+        self.view, self.side = view, side
         self.key, self.has_frame, self.identity, self.result = key, has_frame, identity, result
         self.windows, self.number = list(windows), next(_numbers)
         self.about = replace(volume, voxels=np.broadcast_to(np.float32(0), volume.voxels.shape))
@@ -147,8 +150,9 @@ def open_scan(
         result = known.outcome if known is not None and is_current(known, scan) else _predicted(model, volume)
         presets = windows(volume, model.preprocess)
         return OpenScan(
-            key or scan.scan_id, volume, has_frame(scan), read_identity(scan), result, presets, again or read
-        )
+            key or scan.scan_id, volume, has_frame(scan), read_identity(scan), result, presets, again or read,
+            view=scan.view, side=scan.side,
+        )  # fmt: skip
 
 
 def has_frame(scan: Scan) -> bool:

@@ -53,6 +53,7 @@ def page(settings: Settings, model: Model) -> None:
     words = spoken()
     if settings.hide_identity:
         st.html(panels.NAMELESS_UPLOAD)
+    st.html(panels.upload_buttons(words))
     st.markdown(f"##### {words('upload.title')}")
     st.caption(words("upload.limits", file=MAX_FILE_MB, total=MAX_UPLOAD_MB, files=f"{MAX_FILES:,}"))
     left, right = st.columns(2)
@@ -76,18 +77,18 @@ def page(settings: Settings, model: Model) -> None:
 def _choose(settings: Settings, model: Model, upload: Upload) -> None:
     """The scans that the upload holds, and why others are refused."""
     words, found = spoken(), upload.found
-    kinds = {"nifti": "NIfTI", "image": "PNG/JPEG/TIFF"}
     if not found.scans and not found.rejections:
         st.html(panels.alert(words("upload.nothing")))
     for number, scan in enumerate(found.scans, 1):
         label = " · ".join(filter(None, [
-            words("upload.scan", number=number), scan.modality or kinds.get(scan.kind),
+            words("upload.scan", number=number), panels.kind_of(scan),
+            panels.view_words(words, scan.view, scan.side),
             "" if settings.hide_identity else panels.readable_date(scan.acquired), scan.group,
-            words("upload.slices", count=scan.n_slices) if scan.n_slices > 1 else "",
+            words.count("count.slices", scan.n_slices) if scan.n_slices > 1 else "",
         ]))  # fmt: skip
         st.button(
-            label, key=f"open-{number}", icon=":material/open_in_new:", on_click=opening.show_upload,
-            args=(opener(model, upload, scan),),
+            panels.unformatted(label), key=f"open-{number}", icon=":material/open_in_new:",
+            on_click=opening.show_upload, args=(opener(model, upload, scan),),
         )  # fmt: skip
     for other in found.not_selected:
         st.html(panels.alert(words("upload.not_selected", detail=other.detail)))

@@ -38,7 +38,11 @@ def page(settings: Settings, model: Model) -> None:
         return
     words, scores = spoken(), opening.known_scores(settings, model)
     table = worklist(catalog, scores, model.findings, catalog.found.root, settings.hide_identity)
-    summary(table)
+    heading = st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="heading"
+    )
+    with heading:
+        summary(table)
     wanted = filters()
     rows = narrowed(table, wanted)
     scoring(settings, table, catalog)
@@ -46,13 +50,15 @@ def page(settings: Settings, model: Model) -> None:
         st.info(words("worklist.nothing"), icon=":material/search_off:")
     else:
         _show_rows(rows, model, settings.hide_identity)
-    tools(rows, model)
+    with heading:
+        tools(rows, model)
 
 
 def summary(table: pd.DataFrame) -> None:
     """How many scans are of each status."""
     words, counts = spoken(), table["status"].value_counts()
-    parts = [f"**{counts[status]}** {words(f'worklist.{status}')}" for status in STATUSES if counts.get(status)]
+    present = [(status, int(counts[status])) for status in STATUSES if status in counts]
+    parts = [f"**{n:,}** {words.count(f'worklist.{status}', n)}" for status, n in present]
     st.markdown(" · ".join(parts) or words("worklist.empty"))
 
 
@@ -79,7 +85,8 @@ def looking(job: Job[Catalog], wording: str) -> None:
     if not job.running:
         st.rerun()
     share = job.done / job.total if job.total else 0.0
-    st.progress(share, words(wording, done=f"{job.done:,}", total=f"{job.total:,}"))
+    total = {"total": f"{job.total:,}", "files": words.count("count.files", job.total)}
+    st.progress(share, words(wording, done=f"{job.done:,}", **total))
 
 
 def scoring(settings: Settings, table: pd.DataFrame, catalog: Catalog) -> None:
@@ -93,7 +100,8 @@ def scoring(settings: Settings, table: pd.DataFrame, catalog: Catalog) -> None:
     waiting = table.loc[table["status"] == "waiting", "scan_id"]
     if len(waiting):
         st.button(
-            spoken()("worklist.score", count=len(waiting)), key="score", icon=":material/play_arrow:", type="primary",
+            spoken()("worklist.score", scans=spoken().count("count.scans", len(waiting))), key="score",
+            icon=":material/play_arrow:", type="primary",
             on_click=scorer.start, args=([catalog.scans[scan_id] for scan_id in waiting],),
         )  # fmt: skip
 
@@ -121,12 +129,15 @@ def _show_rows(rows: pd.DataFrame, model: Model, hidden: bool) -> None:
     st.session_state[opening.ORDER] = [scan_id for scan_id in rows["scan_id"] if scan_id]
     columns = _columns(model, hidden)
     table = shown(rows).assign(
-        status=rows["status"].map(lambda name: words(f"worklist.{name}")),
+        status=rows["status"].map(lambda name: words(f"worklist.{name}_one")),
+        view=[panels.view_words(words, *coded) for coded in zip(rows["view"], rows["side"], strict=True)],
         reason=rows["reason"].map(lambda text: panels.reason_words(words, text)),
         unlike=rows["unlike"].map({True: f"⚠ {words('worklist.unlike').lower()}", False: ""}),
     )
+    filled = [name for name in columns if (table[name].notna() & (table[name] != "")).any()]
     st.dataframe(
-        table, key="table", column_order=list(columns), column_config=columns, hide_index=True,
+        table, key="table", column_order=filled,
+        column_config=columns, hide_index=True,
         on_select=lambda: _open_selected(rows["scan_id"]), selection_mode=("single-row", "single-cell"),
         height=min(MOST_PX, ROW_PX * (len(rows) + 1) + 3), placeholder="", alt=words("worklist.description"),
     )  # fmt: skip
@@ -140,7 +151,7 @@ def _open_selected(scan_ids: pd.Series) -> None:
 
 
 def _columns(model: Model, hidden: bool) -> dict[str, Any]:
-    """The table's columns in their order, with their headings."""
+    """The columns in their order, with their headings; those without a single entry are not shown."""
     words, config = spoken(), st.column_config
     who = {
         "patient": config.TextColumn(words("worklist.patient"), width=150),
@@ -163,17 +174,18 @@ def _columns(model: Model, hidden: bool) -> dict[str, Any]:
         ),
         "unlike": config.TextColumn(words("worklist.unlike"), help=words("worklist.unlike_hint"), width=85),
         "status": config.TextColumn(words("worklist.status"), width=110),
-        "modality": config.TextColumn(words("worklist.modality"), width=85),
+        "modality": config.TextColumn(words("worklist.modality"), width=100),
+        "view": config.TextColumn(words("worklist.view"), width=120),
         **({} if hidden else {"what": place}),
-        "scored": config.DatetimeColumn(words("worklist.when"), format="YYYY-MM-DD HH:mm", width=135),
         "reason": config.TextColumn(words("worklist.reason"), width=320),
+        "scored": config.DatetimeColumn(words("worklist.when"), format="YYYY-MM-DD HH:mm", width=135),
     }
 
 
 def tools(rows: pd.DataFrame, model: Model) -> None:
     """What can be done with the list as it is shown: save it without identities, look at the folder again."""
     words = spoken()
-    with st.container(horizontal=True, vertical_alignment="center", key="tools"):
+    with st.container(horizontal=True, width="content", vertical_alignment="center", key="tools"):
         st.download_button(
             words("worklist.save"), lambda: _csv(rows, model), "worklist.csv", "text/csv", key="save",
             icon=":material/download:", on_click="ignore", help=words("worklist.save_hint"),
@@ -183,7 +195,7 @@ def tools(rows: pd.DataFrame, model: Model) -> None:
 
 def _csv(rows: pd.DataFrame, model: Model) -> bytes:
     """The rows without anything that tells the patient."""
-    columns = ["scan_id", "modality", "status", *(f"p_{f}" for f in model.findings)]
+    columns = ["scan_id", "modality", "view", "side", "status", *(f"p_{f}" for f in model.findings)]
     columns += ["positive", "uncertainty", "unlike", "scored", "reason"]
     table = rows[columns].assign(reason=rows["reason"].map(plain_cell), model=model.model_id)
     table["scored"] = table["scored"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")

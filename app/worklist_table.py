@@ -14,7 +14,7 @@ from pipeline.scans.find import relative_path
 STATUSES = ("scored", "waiting", "no_result", "refused", "not_selected", "vanished")
 """scored; not scored yet; read, but the model refused it; refused before it was a scan; left out by the read rules;
 scored once, and no longer in the folder."""
-SEARCHED = ("patient", "patient_id", "study", "what", "modality", "positive", "reason")
+SEARCHED = ("patient", "patient_id", "study", "what", "modality", "view", "positive", "reason")
 """Columns of text, beside the scan id, that the reader's words are looked for in."""
 SHORTEST, LONGEST = 0.001, 0.999
 """Probabilities are shown within these: 0 and 1 would claim certainty."""
@@ -40,9 +40,9 @@ def worklist(
 ) -> pd.DataFrame:
     """Every scan as a row, the highest probability first, those without one after them.
 
-    Columns: scan_id (empty where there is nothing to open), patient, patient_id, study, what, modality, status,
-    p_<finding> ..., positive, uncertainty, unlike (out of distribution), scored, reason. Without identities the first
-    three are empty, and `what` is a number.
+    Columns: scan_id (empty where there is nothing to open), patient, patient_id, study, what, modality, view (of a
+    radiograph, as coded), side (L, R, B), status, p_<finding> ..., positive, uncertainty, unlike (out of distribution),
+    scored, reason. Without identities the first three are empty, and `what` is a number.
 
     Args:
         catalog: The folder.
@@ -63,7 +63,7 @@ def worklist(
     if hidden:
         for number, row in enumerate(rows, 1):
             row |= {"patient": "", "patient_id": "", "study": "", "what": f"{number:05d}"}
-    columns = ["scan_id", "patient", "patient_id", "study", "what", "modality", "status"]
+    columns = ["scan_id", "patient", "patient_id", "study", "what", "modality", "view", "side", "status"]
     columns += [f"p_{finding}" for finding in findings]
     columns += ["positive", "uncertainty", "unlike", "scored", "reason"]
     table = pd.DataFrame(rows, columns=columns)
@@ -103,7 +103,9 @@ def _of_scan(scan: Scan, score: Score | None, catalog: Catalog, root: Path) -> d
         "patient_id": who.patient_id or scan.patient_id,
         "study": panels.readable_date(who.study_date or scan.acquired),
         "what": " · ".join(filter(None, [_path(scan.path, root), scan.group])),
-        "modality": scan.modality or {"nifti": "NIfTI", "image": "image"}.get(scan.kind, ""),
+        "modality": panels.kind_of(scan),
+        "view": scan.view,
+        "side": scan.side,
         "status": "waiting",
         "scored": score.scored if score is not None else None,
     }
@@ -136,7 +138,8 @@ def _said(outcome: Prediction | ScanError | None) -> dict[str, object]:
 
 
 def _completed(row: dict[str, object]) -> dict[str, object]:
-    return dict.fromkeys(("scan_id", *SEARCHED), "") | {"unlike": False, "uncertainty": None, "scored": None} | row
+    blank = dict.fromkeys(("scan_id", "side", *SEARCHED), "")
+    return blank | {"unlike": False, "uncertainty": None, "scored": None} | row
 
 
 def _path(path: Path, root: Path) -> str:

@@ -19,7 +19,7 @@ import tyro
 from data.folders import is_current, problem_with, rewriting
 from data.plan import Patient, labels_of, plan
 from data.series import write_patient
-from pipeline.console import DONE, WRONG_USE, Report, guarded, progress, stderr, stdout
+from pipeline.console import DONE, WRONG_USE, Report, count, guarded, progress, stderr, stdout
 from pipeline.domain import UsageError
 from pipeline.files import sha256_of, write_table
 
@@ -70,7 +70,7 @@ def _run(settings: Settings) -> int:
     scans, table = settings.out / "scans", settings.out / "labels.csv"
     labels = pd.read_csv(table)
     stdout.print(
-        f"{settings.out}: {state}. {len(labels)} scans of {settings.patients} patients, "
+        f"{settings.out}: {state}. {count(len(labels), 'scan')} of {count(settings.patients, 'patient')}, "
         f"{labels['nodule'].sum()} with a nodule; 2 series and 1 file are broken on purpose.",
         markup=False,
     )

@@ -16,6 +16,12 @@ from pipeline.domain import UsageError
 DONE, FAULT, WRONG_USE, WITH_REJECTIONS, DISK_FULL = 0, 1, 2, 3, 4
 """Exit codes: done; a fault of ours; wrong use or config; done but something was rejected; out of disk."""
 
+
+def count(n: int, noun: str) -> str:
+    """A number with its noun: `1 patient`, `24 patients`, `0 series`."""
+    return f"{n:,} {noun}{'' if n == 1 or noun.endswith('series') else 's'}"
+
+
 Report = Callable[[int, int], None]
 """Called with (done, total) while something long runs."""
 

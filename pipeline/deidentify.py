@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import pandas as pd
 import tyro
 
-from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, progress, stderr, stdout
+from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, count, guarded, progress, stderr, stdout
 from pipeline.domain import ScanError, UsageError
 from pipeline.files import check_apart, sha256_of, write_bytes, write_table
 
@@ -74,9 +74,11 @@ def _run(options: Options) -> int:
     table[list(_COUNTS)] = table[list(_COUNTS)].astype("Int64")  # whole numbers, empty for what was refused
     write_table(options.out / REPORT, table.sort_values(["status", "file", "input_sha256"]))
     statuses = Counter(table["status"])
-    stdout.print(f"{len(files)} files: {', '.join(f'{n} {status}' for status, n in statuses.items())}", markup=False)
-    for why, count in Counter(table["detail"][table["status"] == "rejected"]).most_common():
-        stdout.print(f"  rejected {count}: {why}", markup=False)
+    stdout.print(
+        f"{count(len(files), 'file')}: {', '.join(f'{n} {status}' for status, n in statuses.items())}", markup=False
+    )
+    for why, n in Counter(table["detail"][table["status"] == "rejected"]).most_common():
+        stdout.print(f"  rejected {n}: {why}", markup=False)
     stdout.print(f"written: {options.out / REPORT} and the copies beside it; the key is in {options.key}", markup=False)
     stdout.print("pixels are copied unchanged; look at the copies before you give them away", markup=False)
     return DONE if statuses["ok"] and statuses["ok"] == len(files) else WITH_REJECTIONS

@@ -136,6 +136,7 @@ class Scan:
         slice_spacing_mm: Median distance between slice centres, None where unknown or for a single slice.
         description: SeriesDescription, which may quote anything: matched against the rules, never shown.
         view: ViewPosition of a radiograph ("PA", "LL"), empty where it names none.
+        side: Which of the patient's sides it shows: "L", "R", "B" (both), empty where unknown, none or contradicted.
         contrast_agent: Whether the header names one; what it calls it is not kept.
     """
 
@@ -162,6 +163,7 @@ class Scan:
     description: str = field(default="", repr=False)
     contrast_agent: bool = False
     view: str = ""
+    side: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,9 +88,10 @@ class Evaluate:
     language: Literal["en", "es", "pt", "it"] = "en"
     """Language of the report: English, Spanish, Portuguese or Italian."""
     pdf: bool = False
-    """Also write report.pdf."""
+    """Also write report.pdf. Without it, that of an earlier evaluation is removed: it would contradict the report."""
     figures: bool = False
-    """Also write every figure as PNG and SVG, and its numbers as CSV, into the folder figures/."""
+    """Also write every figure as PNG and SVG, and its numbers as CSV, into the folder figures/. Without it, those of an
+    earlier evaluation are removed."""
 
 
 def check(options: Evaluate) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, progress, stderr, stdout
+from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, count, guarded, progress, stderr, stdout
 from pipeline.domain import ScanError, UsageError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _check(options: Options, scans: Path) -> int:
     for stage, alike in trust.randomised.items():
         stdout.print(f"  shuffled down to {stage}: rank correlation {alike:.2f}", markup=False)
     if trust.n_refused:
-        stdout.print(f"left out: {trust.n_refused} scans that were refused, or whose masks were", markup=False)
+        stdout.print(f"left out, since scan or mask was refused: {count(trust.n_refused, 'scan')}", markup=False)
     stdout.print(f"written: {options.model / 'explanation.json'}", markup=False)
     return DONE
 

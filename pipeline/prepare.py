@@ -23,10 +23,9 @@ from pipeline.cohort.proposal import gpu_at_hand, propose
 from pipeline.cohort.reading import measure_all
 from pipeline.cohort.task import targets_of
 from pipeline.config import ConfigError, load_config, problems
-from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, progress, stderr, stdout
+from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, count, guarded, progress, stderr, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.results.cohort_page import CohortFacts, cohort_page
-from pipeline.results.words import count
 from pipeline.scans.find import Survey, relative_path, survey
 from pipeline.scans.summary import summary_of
 from pipeline.sections import CohortSection
@@ -168,7 +167,8 @@ def _proposal(built: Built, options: Options) -> str:
     gpu = gpu_at_hand()
     found = propose(built.table, built.fingerprint, options.out, options.cohort, options.read, gpu)
     opening = (
-        f"Proposed by pipeline.prepare for {len(built.table)} scans and {'a GPU' if gpu else 'a CPU'}; yours to edit.\n"
+        f"Proposed by pipeline.prepare for {count(len(built.table), 'scan')} and {'a GPU' if gpu else 'a CPU'}; "
+        "yours to edit.\n"
         f"  python -m pipeline.train {options.out / 'config.yaml'}"
     )
     return explained(found.config, found.reasons, opening)
@@ -239,7 +239,8 @@ def _split_lines(built: Built) -> list[str]:
     for name in (*SPLITS, "") if built.task else ():
         rows = table["split"] == name
         shares = ", ".join(f"{f}: {int((y[f][rows] == 1).sum())} of {int(y[f][rows].notna().sum())}" for f in y)
-        counts = f"{int(rows.sum()):>6} scans, {patients(table)[rows].nunique():>5} patients"
+        scans, people = count(int(rows.sum()), "scan"), count(patients(table)[rows].nunique(), "patient")
+        counts = f"{scans:>12}, {people:>14}"
         lines += [f"{name or 'not used':<10}{counts}   {shares}"] if rows.any() else []
     return lines
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.console import stdout
+from pipeline.console import count, stdout
 from pipeline.domain import OperatingPoint
 from pipeline.evaluation.assess import Evaluation, assess
 from pipeline.evaluation.cases import cases_of
@@ -16,7 +16,7 @@ from pipeline.evaluation.table import NO_SPLIT, findings_of, subgroup_columns
 from pipeline.files import write_json
 from pipeline.results import figures
 from pipeline.results.cohort_flow import flow_of
-from pipeline.results.drawing import Drawing, save
+from pipeline.results.drawing import Drawing, clear, save
 from pipeline.results.language import Language
 from pipeline.results.pdf import write_pdf
 from pipeline.results.report import Report, write_report
@@ -67,7 +67,11 @@ class Work:
 
 
 def publish(folder: Path, work: Work, evaluation: Evaluation) -> None:
-    """Write evaluation.json, report.html and what else was asked for, and say what they hold."""
+    """Write evaluation.json, report.html and what else was asked for, and say what they hold.
+
+    A report.pdf and figures of an earlier evaluation are removed where they are not written anew: they would contradict
+    the new report.
+    """
     split, say = next(iter(evaluation)), Language(work.language)
     aurocs = {name: found["auroc"]["value"] for name, found in evaluation[split]["findings"].items()}
     notes = [*work.notes, *warnings_of(work.probes, aurocs)]
@@ -88,9 +92,16 @@ def publish(folder: Path, work: Work, evaluation: Evaluation) -> None:
     if "pdf" in work.extras:
         write_pdf(folder / "report.pdf", report)
         stdout.print(f"pdf           {folder / 'report.pdf'}", markup=False)
+    elif (folder / "report.pdf").is_file():
+        (folder / "report.pdf").unlink()
+        stdout.print(f"removed       {folder / 'report.pdf'}, of an earlier evaluation (--pdf)", markup=False)
+    names: list[str] = []
     if "figures" in work.extras:
         names = save(drawings, folder / "figures", say)
         stdout.print(f"figures       {folder / 'figures'} ({len(names)}, each as png, svg and csv)", markup=False)
+    if removed := clear(folder / "figures", keep=names):
+        old = "figures of an earlier evaluation (--figures)"
+        stdout.print(f"removed       {count(removed, 'file')} in {folder / 'figures'}, {old}", markup=False)
 
 
 def _sentence(note: str, findings: Container[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stderr, stdout
+from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, count, guarded, stderr, stdout
 
 DEMO = "python -m pipeline.receive --aet SCANLINE --port 11112 --out incoming"
 TELL_S = 60.0
@@ -63,11 +63,11 @@ def _run(options: Options) -> int:
     while not stop.wait(TELL_S):
         if receiver.received != told:
             told = receiver.received
-            stdout.print(f"{told} files received", markup=False)
+            stdout.print(f"{count(told, 'file')} received", markup=False)
     receiver.stop()
-    stdout.print(f"{receiver.received} files received; written: {options.out}", markup=False)
-    for status, count in sorted(receiver.refused.items()):
-        stdout.print(f"  {count} refused with status {status:04X}", markup=False)
+    stdout.print(f"{count(receiver.received, 'file')} received; written: {options.out}", markup=False)
+    for status, n in sorted(receiver.refused.items()):
+        stdout.print(f"  {n} refused with status {status:04X}", markup=False)
     return WITH_REJECTIONS if receiver.refused else DONE
 
 

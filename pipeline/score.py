@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, progress, stderr, stdout
+from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, count, guarded, progress, stderr, stdout
 from pipeline.domain import ScanError, UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _by_pacs(options: Options) -> int:
         except ScanError as error:
             raise UsageError(f"{error}. Nothing was scored.") from None
         counts = Counter(one.reason.value for one in found.refused)
-        lost = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+        lost = ", ".join(f"{reason} {n}" for reason, n in counts.most_common())
         stdout.print(f"{found.n_series} series found; not retrieved: {lost or 'none'}", markup=False)
         stdout.print(f"written: {options.out / RETRIEVED}", markup=False)
         code = _scored(here)
@@ -141,16 +141,17 @@ def _sent(pacs: "Pacs", options: Options) -> int:
 
     with progress("Storing results") as report:
         counts = store_all(pacs, options.out, report)
-    stdout.print(f"results in the PACS: of {counts['stored']} scans now, of {counts['before']} before", markup=False)
+    stdout.print(
+        f"results in the PACS: of {count(counts['stored'], 'scan')} now, of {counts['before']} before", markup=False
+    )
     lost = {reason: count for reason, count in counts.items() if reason not in ("stored", "before")}
-    for reason, count in lost.items():
-        stdout.print(f"  not taken: {count}, {reason}; run the same command again", markup=False)
+    for reason, n in lost.items():
+        stdout.print(f"  not taken: {n}, {reason}; run the same command again", markup=False)
     return sum(lost.values())
 
 
 def _watched(request: "Request", options: Options) -> "Summary":
     """What there was when Ctrl-C or SIGTERM ended it; a second one ends it at once."""
-    from pipeline.results.words import count
     from pipeline.scoring.watch import watch
 
     stop = Event()

@@ -48,9 +48,9 @@ def _run(words: Sequence[str]) -> int:
     config, resume = parse(words)
     # Imported here, for the processes that read scans import this module again and need no torch.
     from pipeline.audit.shortcuts import probe_run
+    from pipeline.console import count
     from pipeline.explanation.similar import write_index
     from pipeline.model.run import train
-    from pipeline.results.words import count
 
     trained = train(config, resume)
     if trained is None:

@@ -65,6 +65,27 @@ def test_pdf_and_figures_are_written_on_request(tmp_path: Path, capsys: pytest.C
     assert "(7, each as png, svg and csv)" in said(capsys)
 
 
+def test_a_repeated_evaluation_leaves_no_older_pdf_and_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_folder(tmp_path / "run")
+    assert main([str(run), "--pdf", "--figures"]) == 0
+    stray, own = run / "figures" / "02_another_finding_roc.png", run / "figures" / "01_my_notes.csv"
+    stray.touch()
+    own.touch()
+    assert main([str(run), "--pdf", "--figures"]) == 0
+    assert not stray.exists()
+    assert (run / "report.pdf").exists()
+    assert len(list((run / "figures").iterdir())) == 22
+    capsys.readouterr()
+    assert main([str(run)]) == 0
+    assert not (run / "report.pdf").exists()
+    assert list((run / "figures").iterdir()) == [own]
+    text = said(capsys)
+    assert "report.pdf, of an earlier evaluation (--pdf)" in text
+    assert "removed 21 files in" in " ".join(text.split())
+
+
 def test_patients_can_be_judged_instead_of_scans(tmp_path: Path) -> None:
     table = predictions()
     table["patient"] = [f"{k // 3:016x}" for k in range(90)]

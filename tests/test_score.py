@@ -46,7 +46,7 @@ def test_exit_codes_and_summary(model: Path, tmp_path: Path, capsys: pytest.Capt
     assert re.search(r"7 scans found, 6 read now \(in \d+\.\d s, \d+\.\d scans/s\)", said.out)
     assert re.search(r"ok +3\n", said.out)
     assert re.search(r"rejected +4  .*modality 1", said.out)
-    assert "1 other files are no scans" in said.out
+    assert "files that are no scans: 1" in said.out
     assert f"written: {tmp_path / 'out' / 'predictions.csv'}" in said.out
     assert f"--scans {tmp_path / 'mixed'} --scores {tmp_path / 'out'}\n" in said.out
     assert CANARY not in said.out + said.err

@@ -38,7 +38,7 @@ def test_from_the_pacs_and_back(
     assert sorted(str(ds.Modality) for ds in server.stored) == ["OT", "SR"]
     said = capsys.readouterr()
     assert "1 series found; not retrieved: none" in said.out
-    assert "results in the PACS: of 1 scans now, of 0 before" in said.out
+    assert "results in the PACS: of 1 scan now, of 0 before" in said.out
     assert "CANARY" not in said.out + said.err + (out / "retrieved.csv").read_text()
     first = {str(ds.SOPInstanceUID) for ds in server.stored}
     server.asked.clear()

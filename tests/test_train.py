@@ -432,7 +432,7 @@ def test_scans_that_are_gone(cohort, scans, tmp_path, capsys) -> None:
     (moved / "fingerprint.json").write_text(text)
     shutil.rmtree(moved / "cache", ignore_errors=True)
     assert train(tmp_path, moved) == 2
-    assert "48 of 48 scans of the cohort are no longer" in capsys.readouterr().err
+    assert "no longer under the cohort's scans folder: 48 of 48 scans" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [[], ["--help"]])

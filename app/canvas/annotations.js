@@ -15,7 +15,7 @@ export function annotate(context, pane, scene, words) {
   const { width, height, ratio } = pane;
   context.save();
   context.scale(ratio, ratio);
-  const size = width < 260 ? 11 : 13;
+  const size = width < 260 ? 12 : 13;
   context.font = `500 ${size}px system-ui, "DejaVu Sans", sans-serif`;
   context.lineWidth = 1;
   if (scene.crosshair) drawCrosshair(context, pane, scene);
@@ -38,7 +38,9 @@ function drawCaptions(context, pane, scene, words, size) {
   if (!scene.flat) {
     const number = scene.index(plane.name) + 1;
     const caption = fill(words.slice, { plane: words[plane.name], number, count: scene.volume.shape[plane.across] });
-    write(context, scene.volume.hasFrame ? caption : caption.replace(words[plane.name], "").trim(), 7, 6, "left", "top");
+    const text = scene.volume.hasFrame ? caption : caption.replace(words[plane.name], "").trim();
+    const narrow = context.measureText(text).width > width / 2 - 20; // it would run into the letter at the top
+    (narrow ? text.split(" ") : [text]).forEach((line, n) => write(context, line, 7, 6 + n * (size + 3), "left", "top"));
     if (pane.name === "plain") write(context, words.without_map, 7, 10 + size, "left", "top");
   }
   const { low, high } = scene.window;
@@ -103,8 +105,8 @@ function write(context, text, x, y, align, baseline, colour = INK) {
   context.textAlign = align;
   context.textBaseline = baseline;
   context.lineJoin = "round";
-  context.lineWidth = 3;
-  context.strokeStyle = "rgba(0, 0, 0, .85)";
+  context.lineWidth = 4;
+  context.strokeStyle = "rgba(0, 0, 0, .9)";
   context.strokeText(text, x, y);
   context.fillStyle = colour;
   context.fillText(text, x, y);

@@ -18,6 +18,8 @@ export class Scene {
     this.position[2] = volume.first;
     this.window = { ...windows[0], inverted: false };
     this.flat = volume.shape[2] === 1;
+    /** The plane of a scan of one slice: the only one worth showing. */
+    this.lone = this.flat ? "axial" : Object.keys(PLANES).find((name) => volume.shape[PLANES[name].across] === 1);
     this.heat = null;
     this.heatShown = true;
     this.opacity = 0.5;
@@ -25,10 +27,10 @@ export class Scene {
     this.curve = null;
     this.peaks = [];
     this.neurological = false;
-    this.crosshair = !this.flat;
+    this.crosshair = !this.lone;
     this.tool = TOOLS[0];
-    this.layout = this.flat || compact ? "one" : "planes";
-    this.plane = "axial";
+    this.layout = this.lone || compact ? "one" : "planes";
+    this.plane = this.lone ?? "axial";
     this.ruler = null;
     this.mark = null;
     this.cursor = null;

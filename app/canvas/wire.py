@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.display import sample
+from app.display import usual_range
 from app.volumes import Packed
 from pipeline.domain import Volume
 
 INT16 = (-32768, 32767)
 FINE = 2000
-"""Quantised values must make at least so many steps between the 0.5th and the 99.5th percentile: a screen shows 256."""
+"""Quantised values must make at least so many steps over a volume's usual range: a screen shows 256."""
 HEAT_CELLS = 128
 """Cells of the heat map along an axis at most: networks see far fewer."""
 LENGTH_UNITS = {"no_spacing": "px", "detector_spacing": "mm (detector)"}
@@ -107,8 +107,8 @@ def choose_encoding(voxels: NDArray[np.float32]) -> Encoding:
     if low >= INT16[0] and high <= INT16[1] and _whole(voxels):
         return Encoding("int16")
     step = (high - low) / (INT16[1] - INT16[0])
-    usual = np.percentile(sample(voxels), (0.5, 99.5))
-    if step * FINE >= usual[1] - usual[0]:
+    usual_low, usual_high = usual_range(voxels)
+    if step * FINE >= usual_high - usual_low:
         return Encoding("float32")
     return Encoding("int16", step, low - INT16[0] * step)
 
@@ -122,5 +122,5 @@ def _digits(volume: Volume, encoding: Encoding) -> int:
     """Decimals that make sense for a value under the cursor."""
     if encoding.kind == "rgb" or (encoding.kind == "int16" and encoding.slope == 1):
         return 0
-    low, high = np.percentile(sample(volume.voxels), (0.5, 99.5))
+    low, high = usual_range(volume.voxels)
     return int(np.clip(3 - np.floor(np.log10(max(high - low, 1e-6))), 0, 6))

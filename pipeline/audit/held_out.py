@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.cohort.manifest import read_cohort
-from pipeline.console import progress
+from pipeline.console import count, progress
 from pipeline.domain import Scan, ScanError, UsageError, Volume
 from pipeline.evaluation.run_folder import Run
 from pipeline.model.package import Model, load_model
@@ -59,7 +59,7 @@ def held_out_of(run: Run) -> HeldOut:
     gone = [scan_id for scan_id in rows["scan_id"] if scan_id not in known]
     if gone:
         raise UsageError(
-            f"{len(gone)} of {len(rows)} test scans are no longer under the cohort's scans folder (first: {gone[0]}); "
-            "put them back, or leave out --robustness and --gallery"
+            f"no longer under the cohort's scans folder: {len(gone)} of {count(len(rows), 'test scan')} "
+            f"(first: {gone[0]}); put them back, or leave out --robustness and --gallery"
         )
     return HeldOut(model, rows, [known[scan_id] for scan_id in rows["scan_id"]])

@@ -202,7 +202,7 @@ def _without_copies(table: pd.DataFrame, joined: Joined, mode: str) -> tuple[pd.
     torn = table["scan_id"].isin(joined.split_conflicts)
     if mode != "drop_from_train":
         if torn.any():
-            raise UsageError(f"split: {int(torn.sum())} scans are named by label rows of different splits")
+            raise UsageError(f"split: label rows of different splits name the same scan, {int(torn.sum())} times")
         return table, []
     drop = copies_to_drop(table)
     table = _warn(table, drop | torn, "duplicate_dropped")

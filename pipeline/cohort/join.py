@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.cohort.labels import KEYS, SPLITS, Labels, lines_of
 from pipeline.cohort.task import canonical
+from pipeline.console import count
 from pipeline.domain import Rejection, Scan, UsageError
 from pipeline.scans.find import relative_path
 
@@ -100,13 +101,13 @@ def _with_parents(text: str) -> list[str]:
 
 def _nothing_matches(labels: Labels, scans: Sequence[Scan]) -> str:
     n, key = len(labels.rows), labels.key
-    text = f"none of the {n} label rows names one of the {len(scans)} scans found (key column: {key})"
+    text = f"no label row names a scan: {count(n, 'row')}, {count(len(scans), 'scan')} found (key column: {key})"
     if key != "path":
         filled = sum(1 for scan in scans if getattr(scan, key))
         return f"{text}; {filled} of the scans have a {key}; compare the column with what the scans say"
     names = {file.name for scan in scans for file in (*scan.paths, *scan.aliases)}
     by_name = sum(1 for text in labels.rows["path"] if PurePosixPath(text).name in names)
-    hint = f"; {by_name} rows match by file name alone" if by_name else ""
+    hint = f"; {count(by_name, 'row')} would match by file name alone" if by_name else ""
     return f"{text}{hint}; paths are read relative to SCANS"
 
 
@@ -127,7 +128,7 @@ def _conflicts(labels: Labels, hits: dict[int, list[int]], scans: Sequence[Scan]
         if lines:
             problems.append(
                 f"{column}: {len(lines)} rows give different labels to the same key or scan "
-                f"({n_scans} of {len(scans)} scans; {lines_of(sorted(lines))})"
+                f"({n_scans} of {count(len(scans), 'scan')}; {lines_of(sorted(lines))})"
             )
     return problems
 
@@ -146,14 +147,16 @@ def _contradictions(labels: Labels, hits: dict[int, list[int]], scans: Sequence[
         )
         if wrong:
             problems.append(
-                f"{key}: {len(wrong)} rows differ from what the scan itself says ({lines_of(wrong)}); "
+                f"{key}: {count(len(wrong), 'row')} against what the scan itself says ({lines_of(wrong)}); "
                 f"correct the row, or rename the column if it means something else"
             )
     for column in (c for c in (*KEYS, "fold") if c in labels.rows and c != labels.key):
         cells = labels.rows[column].to_dict()
         torn = [lines for lines in hits.values() if len({cells[line] for line in lines} - {""}) > 1]
         if torn and column in ("patient_id", "fold"):
-            problems.append(f"{column}: rows of {len(torn)} scans differ from each other ({lines_of(torn[0])})")
+            problems.append(
+                f"{column}: rows of {count(len(torn), 'scan')} differ from each other ({lines_of(torn[0])})"
+            )
     return problems
 
 

@@ -101,7 +101,7 @@ def leaks(table: pd.DataFrame, group_by: str | None = None) -> list[str]:
         for what, link in links.items():
             n = int((table[column][where & (link != "")].groupby(link).nunique() > 1).sum())
             if n:
-                problems.append(f"{n} {what} are in more than one {column}")
+                problems.append(f"{what} in more than one {column}: {n}")
     return problems
 
 

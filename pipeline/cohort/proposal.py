@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.config import Config
+from pipeline.console import count
 from pipeline.domain import ReadRules
 from pipeline.sections import AugmentSection, CohortSection, ModelSection, PreprocessSection, TrainSection
 
@@ -160,11 +161,11 @@ def _intensity(scans: Scans, reasons: dict[str, str]) -> dict[str, Any]:
 def _model(scans: Scans, dimensions: Any, size: tuple[int, ...], gpu: bool, reasons: dict[str, str]) -> ModelSection:
     small = max(size) <= SMALL_EDGE
     backbone = "resnet18" if dimensions == 2 or scans.patients >= FEW_PATIENTS or gpu else "resnet10"
-    reasons["model.backbone"] = f"{scans.patients} patients to learn from" + ("" if gpu else ", no GPU")
+    reasons["model.backbone"] = f"{count(scans.patients, 'patient')} to learn from" + ("" if gpu else ", no GPU")
     if small:
         reasons["model.stem_stride"] = f"inputs of {max(size)} voxels have no detail to spare"
     if scans.colour:
-        reasons["model.channels"] = f"{scans.colour} scans are in colour, which a gray model refuses"
+        reasons["model.channels"] = f"in colour, which a gray model refuses: {count(scans.colour, 'scan')}"
     return ModelSection(
         dimensions=dimensions,
         channels=3 if scans.colour else 1,
@@ -199,7 +200,7 @@ def _train(scans: Scans, n_train: int, dimensions: int, folds: int, reasons: dic
     n_learn = max(1, round(len(scans.shape) * (1 - 1 / folds)) if few else n_train)
     batch = 8 if dimensions == 3 and n_learn < 1000 else 16 if n_learn < 1000 else 32
     epochs = int(np.clip(round(STEPS * batch / n_learn), *EPOCHS))
-    reasons["train.epochs"] = f"about {epochs * -(-n_learn // batch)} steps of {batch} scans"
+    reasons["train.epochs"] = f"about {epochs * -(-n_learn // batch)} steps of {count(batch, 'scan')}"
     if few:
         reasons["train.folds"] = f"{scans.patients} patients are too few for one tune split: an ensemble of folds"
     return TrainSection(

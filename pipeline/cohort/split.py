@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.cohort.leakage import patients
+from pipeline.console import count
 from pipeline.domain import UsageError
 from pipeline.sections import CohortSection
 
@@ -141,7 +142,7 @@ def _enough(classes: Iterable[object], weights: NDArray[np.float64], parts: Sequ
     """Every class needs a group for every part."""
     groups, counts = (weights[:, 1:] > 0).sum(axis=0), weights[:, 1:].sum(axis=0)
     problems = [
-        f"  {name}: {int(n)} patients" + (f" in {int(g)} groups that must not part" if g < n else "")
+        f"  {name}: {count(int(n), 'patient')}" + (f" that must not part, in {count(int(g), 'group')}" if g < n else "")
         for name, n, g in zip(classes, counts, groups, strict=True)
         if g < len(parts)
     ]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.console import count
 from pipeline.domain import OperatingPoint
 from pipeline.evaluation.intervals import distinct
 from pipeline.evaluation.operating_point import choose
@@ -56,7 +57,7 @@ class Cases:
         if self.n == 0:
             return "no labelled scans"
         if positives in (0, self.n):
-            return f"only one class: {positives} of {self.n} scans are positive"
+            return f"only one class: {positives} of {count(self.n, 'scan')} {'is' if self.n == 1 else 'are'} positive"
         return ""
 
     def subset(self, rows: NDArray[np.bool_]) -> "Cases":

@@ -31,7 +31,8 @@ def share(hits: Flags, counted: Flags, patients: Groups, level: float, nothing: 
         return measure(value, *wilson(value * n, n, level), level, "Wilson", n)
     if value in (0.0, 1.0) or groups < 2:
         return measure(value, *wilson(value * groups, groups, level), level, "Wilson, on patients", n)
-    effective = min(float(n), value * (1 - value) / clustered_variance(hit - value, here))
+    variance = clustered_variance(hit - value, here)  # 0 where every patient has the same share of hits
+    effective = min(float(n), value * (1 - value) / variance) if variance > 0 else float(n)
     return measure(value, *wilson(value * effective, effective, level), level, "Wilson, design effect by patient", n)
 
 

@@ -8,6 +8,7 @@ from monai.visualize import OcclusionSensitivity
 from torch import Tensor
 
 from pipeline.domain import UsageError
+from pipeline.explanation.cam import KINDS
 from pipeline.model.backbone import Classifier
 from pipeline.model.inference import BATCH
 
@@ -33,7 +34,8 @@ def occlusion_maps(network: Classifier, inputs: Tensor, output: int) -> Tensor:
     if math.prod(inputs.shape[2:]) > MOST_VOXELS:
         raise UsageError(
             f"method: occlusion looks at a scan some thousand times and takes inputs of up to {MOST_VOXELS:,} voxels; "
-            f"this model's have {math.prod(inputs.shape[2:]):,}. Use gradcam"
+            f"this model's have {math.prod(inputs.shape[2:]):,}. Give pipeline.explain --method {' or '.join(KINDS)}; "
+            "with --check it becomes the model's own way"
         )
     size = [math.ceil(n / PARTS) for n in inputs.shape[2:]]
     occlusion = OcclusionSensitivity(network, size, BATCH, verbose=False, overlap=0.5, activate=False)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import nn
 
-from pipeline.console import Report
+from pipeline.console import Report, count
 from pipeline.domain import Scan, ScanError, UsageError, Volume
 from pipeline.explanation.gradcam import Way, grid_saliency, to_volume
 from pipeline.explanation.trust import MapTrust
@@ -71,7 +71,7 @@ def masks_of(scans: Sequence[Scan], root: Path, folder: Path | None, findings: S
         found += [Masked(scan, masks)] if masks else []
     if not found:
         raise UsageError(
-            f"--masks {folder}: none of {len(scans)} scans has a mask there; expected for example "
+            f"--masks {folder}: holds no mask for {count(len(scans), 'scan')}; expected for example "
             f"{roots[findings[0]].relative_to(folder.parent) / 'PATH OF THE SCAN.nii.gz'}"
         )
     return found
@@ -96,7 +96,9 @@ def check_maps(model: Model, scans: Sequence[Masked], way: Way, report: Report) 
             refused += 1
         report(done, len(chosen))
     if not items:
-        raise UsageError(f"--check: all {refused} scans or their masks were refused; pipeline.prepare says why")
+        raise UsageError(
+            f"--check: {count(refused, 'scan')} found, each refused or with a refused mask; pipeline.prepare says why"
+        )
     arrays = np.stack([item.array for item in items])
     plain = _all_maps(model, arrays, way)
     randomised = {name: _alike(plain, _all_maps(other, arrays, way)) for name, other in _cascade(model)}
@@ -128,7 +130,7 @@ def _judged(trust: MapTrust) -> MapTrust:
     if trust.noise < LEAST_STEADY:
         wrong.append(f"a little noise changes them (rank correlation {trust.noise:.2f})")
     if trust.hit_rate is not None:
-        pointing = f"the peak lies in the lesion in {trust.hits} of {trust.n_masks} scans with a mask"
+        pointing = f"the peak lies in the lesion in {trust.hits} of {count(trust.n_masks or 0, 'scan')} with a mask"
         (told if trust.hit_rate >= LEAST_HITS else wrong).append(pointing)
     told.append(f"rank correlation {last:.2f} after the weights were shuffled, {trust.noise:.2f} under noise")
     if wrong:

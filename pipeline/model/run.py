@@ -15,7 +15,7 @@ from pipeline.cohort.cache import CACHE
 from pipeline.cohort.leakage import patients
 from pipeline.cohort.manifest import Cohort, read_cohort, targets
 from pipeline.config import Config, load_config, save_config
-from pipeline.console import progress, stdout
+from pipeline.console import count, progress, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.evaluation.operating_point import parse_target
 from pipeline.files import read_json, sha256_of, write_json, write_table
@@ -181,7 +181,7 @@ def _inputs(config: Config, cohort: Cohort, read: ReadRules) -> Inputs:
     gone = [i for i in ids if i not in known]
     if gone:
         raise UsageError(
-            f"{len(gone)} of {len(ids)} scans of the cohort are no longer under its scans folder (first: {gone[0]}); "
+            f"no longer under the cohort's scans folder: {len(gone)} of {count(len(ids), 'scan')} (first: {gone[0]}); "
             "put them back or run pipeline.prepare again"
         )
     with progress("Reading scans") as report:

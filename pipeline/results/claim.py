@@ -7,6 +7,7 @@ the checklist that the journal asks for.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.console import count
 from pipeline.results import words
 from pipeline.results.cohort_flow import Flow
 
@@ -72,8 +73,7 @@ def _scans(
     cohort, modalities = config.get("cohort", {}), ", ".join(settings.get("read", {}).get("modalities", ())) or "any"
     disjoint = "; ".join(shared) or "no patient is in two splits"
     counts = "; ".join(
-        f"{name}: {words.count(n['n_patients'], 'patient')}, {words.count(n['n_scans'], 'scan')}"
-        for name, n in evaluation.items()
+        f"{name}: {count(n['n_patients'], 'patient')}, {count(n['n_scans'], 'scan')}" for name, n in evaluation.items()
     )
     rows = [
         ("Where the scans come from", _open("sites, dates, scanners, how they were chosen.")),
@@ -81,8 +81,12 @@ def _scans(
     ]  # fmt: skip
     if flow is not None:
         lost = "; ".join(f"{reason} {n}" for reason, n in flow.left_out.items()) or "none"
-        parts = "; ".join(f"{name} {scans} of {words.count(p, 'patient')}" for name, (scans, p) in flow.splits.items())
-        rows.append(("Flow", f"{flow.found} scans found; left out: {lost}; predicted {flow.predicted} ({parts})."))
+        parts = "; ".join(
+            f"{name} {count(scans, 'scan')} of {count(p, 'patient')}" for name, (scans, p) in flow.splits.items()
+        )
+        rows.append(
+            ("Flow", f"{count(flow.found, 'scan')} found; left out: {lost}; predicted {flow.predicted} ({parts}).")
+        )
     rows += [
         ("Who is in it", "Table 1 of report.html, by split."),
         ("Partition", f"by patient: {disjoint}; seed {cohort.get('seed', 0)}; evaluated: {counts}."),

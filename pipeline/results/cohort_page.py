@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline.console import count
 from pipeline.results.table_one import Columns, Row, categories, numeric, share
-from pipeline.results.words import count
 
 SPLITS = ("train", "tune", "test")
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,28 @@ def save(drawings: Mapping[str, Iterable[Drawing]], folder: Path, say: Say) -> l
             write_table(folder / f"{name}.csv", drawing.numbers, float_format="%.6g")
             names.append(name)
     return names
+
+
+OWN = re.compile(
+    r"\d\d_[\w.-]+_(roc|precision_recall|probabilities|reliability|decision_curve|referral|subgroups|robustness)"
+    r"\.(png|svg|csv)"
+)
+"""Names of the files that `save` writes."""
+
+
+def clear(folder: Path, keep: Collection[str] = ()) -> int:
+    """Remove the figures of an earlier report, and the folder when nothing else is in it; how many files went.
+
+    Args:
+        folder: Where `save` wrote; files of other names stay.
+        keep: Names without suffix that stay, too.
+    """
+    old = [path for path in folder.glob("*") if OWN.fullmatch(path.name) and path.stem not in keep]
+    for path in old:
+        path.unlink()
+    if old and not any(folder.iterdir()):
+        folder.rmdir()
+    return len(old)
 
 
 NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.console import count
 from pipeline.results import words
 
 OPEN = "> **To be written by the owner:**"
@@ -104,8 +105,8 @@ def _times(numbers: Sequence[float]) -> str:
 def _performance(numbers: Mapping[str, Any], split: str) -> str:
     findings = numbers["findings"]
     level = words.percent(next(iter(findings.values()))["auroc"]["level"])
-    counted = f"{words.count(numbers['n_patients'], 'patient')}, {words.count(numbers['n_scans'], 'scan')}"
-    refused = words.count(numbers["n_rejected"], "scan")
+    counted = f"{count(numbers['n_patients'], 'patient')}, {count(numbers['n_scans'], 'scan')}"
+    refused = count(numbers["n_rejected"], "scan")
     lines = [
         f"### {split}: {counted}, {refused} refused ({level} intervals)",
         "",

@@ -67,10 +67,11 @@ def _cohort(pages: "_Pages", report: Report) -> None:
     say = report.say
     pages.heading(say("Cohort"))
     if report.flow is not None:
-        pages.text(f"{report.flow.found:,} {say('scans found')}")
+        found, predicted = report.flow.found, report.flow.predicted
+        pages.text(f"{found:,} {say('scan found' if found == 1 else 'scans found')}")
         for reason, n in report.flow.left_out.items():
             pages.text(f"– {n:,}: {say(reason)}", size=9)
-        pages.text(f"{report.flow.predicted:,} {say('scans with a prediction')}")
+        pages.text(f"{predicted:,} {say('scan with a prediction' if predicted == 1 else 'scans with a prediction')}")
     names, sections = report.table_one
     for heading, rows in sections:
         pages.table([say(heading), *map(say, names)], [[say(name), *map(say, cells)] for name, cells in rows])

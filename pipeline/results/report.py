@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.console import count
 from pipeline.files import write_text
 from pipeline.results import tables, words
 from pipeline.results.cohort_flow import Flow
@@ -95,7 +96,7 @@ def render(report: Report) -> str:
         splits=tables.split_rows(report.evaluation),
         headlines=[line for split, entry in report.evaluation.items() for line in words.headline(entry, split)],
         settings=[pair for pair in tables.flat(report.settings) if pair[0] not in PLACES],
-        count=words.count,
+        count=count,
         methods=METHODS,
     )
 

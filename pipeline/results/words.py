@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from pipeline.console import count
+
 Measure: TypeAlias = Mapping[str, Any]
 """{"value", "low", "high", "level", "method", "n"}, with a "reason" where something is null."""
 
@@ -92,11 +94,6 @@ def with_interval(found: Measure, places: int = 2) -> str:
 def percent(level: float) -> str:
     """`95 %`."""
     return f"{100 * level:g} %"
-
-
-def count(n: int, noun: str) -> str:
-    """`1 patient`, `24 patients`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def headline(numbers: Mapping[str, Any], split: str) -> list[str]:
@@ -209,7 +206,7 @@ def cautions(numbers: Mapping[str, Any], split: str) -> list[str]:
     if numbers["n_rejected"]:
         found.append(f"{count(numbers['n_rejected'], 'scan')} could not be read: no prediction, not in the numbers.")
     if numbers["n_unlabelled"]:
-        found.append(f"{count(numbers['n_unlabelled'], 'scan')} had no label and are not in the numbers.")
+        found.append(f"{count(numbers['n_unlabelled'], 'scan')} had no label: not in the numbers.")
     return found
 
 

@@ -67,13 +67,27 @@ def is_magnified(header: Header) -> bool:
     return not factor or not 1 <= factor <= LITTLE
 
 
+def side_of(header: Header) -> str:
+    """The side that a picture shows: "L", "R", "B" (both); empty where the header names none, or contradicts itself."""
+    sides = _sides(header) | {word for word in _laterality(header) if word == "B"}
+    return min(sides) if len(sides) == 1 else ""
+
+
 def _side_is_doubtful(header: Header) -> bool:
     """Whether the header contradicts itself about left and right, or is silent where it must say (PS3.3 C.7.3.1)."""
-    words = [header.text(keyword).upper() for keyword in ("Laterality", "ImageLaterality")]
-    view = SIDE_IN_VIEW.search(header.text("ViewPosition").upper())
-    sides = {word for word in words if word in ("L", "R")} | ({view[1] or view[2]} if view else set())
+    sides = _sides(header)
     must_say = header.text("Modality").upper() in PROJECTIONS and header.text("BodyPartExamined").upper() in PAIRED
-    return len(sides) > 1 or (must_say and not sides and not any(words))
+    return len(sides) > 1 or (must_say and not sides and not any(_laterality(header)))
+
+
+def _sides(header: Header) -> set[str]:
+    """Every side, L or R, that some element names."""
+    view = SIDE_IN_VIEW.search(header.text("ViewPosition").upper())
+    return {word for word in _laterality(header) if word in ("L", "R")} | ({view[1] or view[2]} if view else set())
+
+
+def _laterality(header: Header) -> list[str]:
+    return [header.text(keyword).upper() for keyword in ("Laterality", "ImageLaterality")]
 
 
 def _is_phantom(header: Header) -> bool:

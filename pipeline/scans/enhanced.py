@@ -44,7 +44,7 @@ def frames_of(header: Header) -> list[Frame]:
     if not each:
         raise ScanError(Reason.NO_GEOMETRY, "the frames of this file don't say where they lie (no functional groups)")
     if len(each) != header.frames:
-        raise ScanError(Reason.MALFORMED, f"{header.frames} frames announced, {len(each)} described")
+        raise ScanError(Reason.MALFORMED, f"frames announced: {header.frames}, described: {len(each)}")
     shared = (elements.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     return [_frame(own, shared, index, header) for index, own in enumerate(each)]
 

@@ -152,7 +152,7 @@ def encoded_frames(header: Header, count: int) -> list[bytes]:
     else:
         frames = list(generate_frames(raw[:end], number_of_frames=count))
     if len(frames) != count:
-        raise ScanError(Reason.MALFORMED, f"{count} frames expected, {len(frames)} found")
+        raise ScanError(Reason.MALFORMED, f"frames expected: {count}, found: {len(frames)}")
     return frames
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pydicom.uid import UID
 
 from pipeline.domain import Reason, ScanError
-from pipeline.scans.content import SECONDARY_CAPTURE, check_human, content_warnings
+from pipeline.scans.content import SECONDARY_CAPTURE, check_human, content_warnings, side_of
 from pipeline.scans.diffusion import b_value_of, direction_of
 from pipeline.scans.headers import Header
 
@@ -21,6 +21,8 @@ SINGLE_MODALITIES = frozenset({
 # fmt: on
 """Modalities of which each file is a picture of its own, whatever its series."""
 
+RADIOGRAPHS = frozenset({"CR", "DX", "DR", "IO", "MG", "PX", "RG"})
+"""Modalities of single projections, of which a study may hold several views."""
 SLICE_MODALITIES = frozenset({"CT", "MR", "PT"})
 """Modalities whose slices are worth nothing without their place."""
 
@@ -104,6 +106,7 @@ class Instance:
     description: str = field(default="", repr=False)
     contrast_agent: bool = False
     view: str = ""
+    side: str = ""
     extents: tuple[Extent, ...] = ()
 
     @property
@@ -174,6 +177,7 @@ def instance_of(header: Header) -> Instance:
         description=header.text("SeriesDescription"),
         contrast_agent=header.text("ContrastBolusAgent").upper() not in NO_AGENT,
         view=header.text("ViewPosition").upper(),
+        side=side_of(header),
     )
 
 

@@ -41,7 +41,7 @@ def tomogram_frames(header: Header) -> list[Frame]:
         raise ScanError(Reason.NO_SPACING, "the tomogram needs SpacingBetweenSlices and PixelSpacing")
     slices = header.numbers("SliceVector") or tuple(float(one) for one in range(1, header.frames + 1))
     if len(slices) != header.frames:
-        raise ScanError(Reason.MALFORMED, f"{header.frames} frames announced, {len(slices)} described")
+        raise ScanError(Reason.MALFORMED, f"frames announced: {header.frames}, described: {len(slices)}")
     normal = slice_normal(orientation) * distance
     vectors = {name: header.numbers(f"{name}Vector") for name in ("EnergyWindow", "TimeSlot", "RRInterval")}
     frames = []

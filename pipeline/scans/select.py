@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
+from pipeline.console import count
 from pipeline.domain import ReadRules, Reason, Scan, ScanError
 
 TOLERANCE_MM = 1e-3
@@ -53,14 +54,15 @@ def _check_slice_spacing(found_mm: float | None, smallest_mm: float, largest_mm:
         raise ScanError(Reason.SLICE_SPACING, f"{expected}, found {found_mm:.4g} mm")
 
 
-def check_slices(count: int, rules: ReadRules) -> None:
+def check_slices(n: int, rules: ReadRules) -> None:
     """Refuse a volume of fewer slices than the rules ask for.
 
     Raises:
         ScanError: too_few_slices.
     """
-    if count < rules.min_slices:
-        raise ScanError(Reason.TOO_FEW_SLICES, f"{count} slices; read.min_slices asks for at least {rules.min_slices}")
+    if n < rules.min_slices:
+        found, wanted = count(n, "slice"), rules.min_slices
+        raise ScanError(Reason.TOO_FEW_SLICES, f"{found}; read.min_slices asks for at least {wanted}")
 
 
 def choose(scans: Sequence[Scan], rules: ReadRules) -> tuple[list[Scan], list[Unchosen]]:
@@ -117,4 +119,4 @@ def _preferred(best: Scan, scan: Scan) -> str:
 
 def _extent(scan: Scan) -> str:
     spacing = "" if scan.slice_spacing_mm is None else f", {scan.slice_spacing_mm:.4g} mm apart"
-    return f"{scan.n_slices or 'an unknown number of'} slices{spacing}"
+    return (count(scan.n_slices, "slice") if scan.n_slices else "an unknown number of slices") + spacing

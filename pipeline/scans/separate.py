@@ -56,7 +56,7 @@ def by_geometry(items: Sequence[T], plane: Callable[[T], Plane]) -> tuple[dict[s
         else:
             raise ScanError(
                 Reason.MIXED_GEOMETRY,
-                f"{len(cluster)} of {len(items)} slices have another orientation, spacing or size than the rest",
+                f"of another orientation, spacing or size than the rest: {len(cluster)} of {len(items)} slices",
             )
     labels = _geometry_labels([min(map(plane, cluster), key=_geometry) for cluster in kept])
     return dict(zip(labels, kept, strict=True)), localizers

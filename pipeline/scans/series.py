@@ -193,6 +193,7 @@ def _scan(
         description=first.description,
         contrast_agent=first.contrast_agent,
         view=first.view,
+        side=first.side,
     )
 
 

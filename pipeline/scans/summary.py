@@ -2,11 +2,10 @@
 
 from collections import Counter
 
+from pipeline.console import count
 from pipeline.domain import Scan
 from pipeline.scans.find import Survey
-from pipeline.scans.instances import SINGLE_MODALITIES
-
-RADIOGRAPHS = frozenset({"CR", "DX", "IO", "MG", "PX", "RG"})
+from pipeline.scans.instances import RADIOGRAPHS, SINGLE_MODALITIES
 
 
 def summary_of(found: Survey) -> str:
@@ -15,9 +14,10 @@ def summary_of(found: Survey) -> str:
     for word, ones in (("refused", found.rejections), ("not selected", found.not_selected)):
         reasons = Counter(one.reason.value for one in ones)
         if reasons:
-            parts.append(f"{word}: " + ", ".join(f"{count:,} {reason}" for reason, count in _by_size(reasons)))
+            parts.append(f"{word}: " + ", ".join(f"{n:,} {reason}" for reason, n in _by_size(reasons)))
     if found.skipped:
-        parts.append("1 file is no scan" if len(found.skipped) == 1 else f"{len(found.skipped):,} files are no scans")
+        n = len(found.skipped)
+        parts.append(f"{count(n, 'file')} {'is no scan' if n == 1 else 'are no scans'}")
     return "; ".join(parts)
 
 
@@ -25,12 +25,11 @@ def _kinds(scans: list[Scan]) -> list[str]:
     """What there is and how often, for example "3 MR series (5 volumes)"; the most frequent first."""
     volumes = Counter(map(_kind, scans))
     whole = Counter(kind for kind, _ in {(_kind(scan), _unit(scan)) for scan in scans})
-    return [_counted(count, kind, volumes[kind]) for kind, count in _by_size(whole)]
+    return [_counted(n, kind, volumes[kind]) for kind, n in _by_size(whole)]
 
 
-def _counted(count: int, kind: str, volumes: int) -> str:
-    plural = "" if kind.endswith("series") or count == 1 else "s"
-    return f"{count:,} {kind}{plural}" + (f" ({volumes:,} volumes)" if volumes > count else "")
+def _counted(n: int, kind: str, volumes: int) -> str:
+    return count(n, kind) + (f" ({volumes:,} volumes)" if volumes > n else "")
 
 
 def _kind(scan: Scan) -> str:

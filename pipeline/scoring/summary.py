@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.console import count
 from pipeline.files import write_json
 from pipeline.scoring.drift import Comparison
 
@@ -82,21 +83,21 @@ def in_words(summary: Summary) -> list[str]:
     speed = f"in {summary.seconds:.1f} s, {summary.scans_per_second:.1f} scans/s" if summary.read_now else "nothing new"
     lines = [
         f"found: {summary.found}",
-        f"{summary.statuses.total()} scans found, {summary.read_now} read now ({speed})",
+        f"{count(summary.statuses.total(), 'scan')} found, {summary.read_now:,} read now ({speed})",
     ]
     if summary.read_now:
         total = max(sum(summary.steps.values()), 1e-9)
         shares = (f"{step} {summary.steps.get(step, 0.0) / total:.0%}" for step in STEPS)
         lines.append(f"  time: {', '.join(shares)}")
-    for status, count in sorted(summary.statuses.items()):
+    for status, n in sorted(summary.statuses.items()):
         why = listed(summary.reasons.get(status, Counter()))
-        lines.append(f"  {status:<12}{count:>7}  {why}".rstrip())
+        lines.append(f"  {status:<12}{n:>7}  {why}".rstrip())
     if summary.warnings:
         lines.append(f"  warnings: {listed(summary.warnings)}")
     if summary.skipped:
-        lines.append(f"  {summary.skipped} other files are no scans")
+        lines.append(f"  files that are no scans: {summary.skipped:,}")
     if summary.waiting:
-        lines.append(f"  {summary.waiting} scans are left for the next start")
+        lines.append(f"  left for the next start: {count(summary.waiting, 'scan')}")
     lines += drift_in_words(summary.drift)
     if not summary.statuses["ok"]:
         lines.append("nothing usable was found; the reasons are in the table")
@@ -116,4 +117,4 @@ def drift_in_words(comparisons: Sequence[Comparison]) -> list[str]:
 
 def listed(counts: Counter[str]) -> str:
     """For example "truncated 3, modality 1"."""
-    return ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    return ", ".join(f"{name} {n}" for name, n in counts.most_common())

@@ -33,6 +33,11 @@ def test_every_sentence_that_the_pages_ask_for_exists():
     assert asked <= set(read("en"))
 
 
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_words_in_a_style_sheet_end_no_string(code):
+    assert not any(mark in words(code)(f"upload.choose_{key}") for key in ("files", "folder") for mark in "'\\<\n")
+
+
 def test_placeholders_are_filled():
     assert words("en")("review.earlier", when="2020") == "Earlier study 2020"
     assert words("it")("review.finding") == "Reperto"
@@ -52,3 +57,17 @@ def test_a_section_is_given_as_it_is_written():
 def test_the_chosen_language_is_spoken(monkeypatch, chosen, code):
     monkeypatch.setattr(st, "session_state", {} if chosen is None else {CHOSEN: chosen})
     assert spoken().code == code
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_one_thing_is_counted_in_singular(code):
+    say, keys = words(code), read(code)
+    for one in (key for key in keys if key.startswith(("count.", "worklist.")) and key.endswith("_one")):
+        many = one.removesuffix("_one")
+        assert (say.count(many, 1), say.count(many, 2)) == (keys[one].format(n=1), keys[many].format(n=2))
+    assert say.count("count.scans", 1) != say.count("count.scans", 2).replace("2", "1")
+
+
+def test_many_things_are_counted_with_separators():
+    assert words("en").count("count.scans", 1200) == "1,200 scans"
+    assert words("it").count("worklist.refused", 1) == "rifiutato"

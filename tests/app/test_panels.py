@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from app import panels
+from app.advice import ADVICE
 from app.language import LANGUAGES, words
-from pipeline.domain import Identity, OperatingPoint, Prediction, Reason, ScanError, Volume
+from pipeline.domain import Identity, OperatingPoint, Prediction, Reason, Scan, ScanError, Volume
 
 ENGLISH = words("en")
 
@@ -88,6 +89,18 @@ def test_number_never_claims_certainty(p, expected):
     assert panels.number(p) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "modality", "said"),
+    [("dicom", "CT", "CT"), ("nifti", "", "NIfTI"), ("image", "", "PNG/JPEG/TIFF"), ("dicom", "", "")],
+)
+def test_a_scan_without_modality_is_called_by_its_kind(kind, modality, said):
+    assert panels.kind_of(Scan("a", Path("a"), (), kind, modality=modality)) == said
+
+
+def test_a_label_from_outside_is_no_markdown():
+    assert panels.unformatted("a · ![](HTTP://B.C)") == r"a · \!\[\]\(HTTP\:\/\/B\.C\)"
+
+
 def test_warnings_once_each_known_codes_in_words():
     volume = Volume(np.zeros((2, 2, 2), np.float32), np.eye(4), warnings=("no_rescale", "odd_code"))
     found = panels.warnings(ENGLISH, prediction(warnings=("no_rescale", "ood"), in_distribution=False), volume)
@@ -101,11 +114,12 @@ def test_warnings_once_each_known_codes_in_words():
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_every_reason_has_words_in_every_language(code):
-    known = words(code).section("reason")
+    known, advice = words(code).section("reason"), words(code).section("advice")
     assert set(known) == {reason.value for reason in Reason}
+    assert set(ADVICE.values()) == set(advice)
     for reason in Reason:
         said = panels.refusal_words(words(code), ScanError(reason, "4 of 12"))
-        assert f"{known[reason.value]} ({reason.value}). 4 of 12" in said
+        assert said.endswith(f"{known[reason.value]} ({reason.value}). {advice[ADVICE[reason]]}\n4 of 12")
 
 
 def test_a_reason_of_a_table_is_put_into_words():

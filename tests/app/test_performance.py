@@ -50,6 +50,10 @@ def test_the_frozen_point_gives_the_numbers_of_the_evaluation(front, run):
     assert "class='moved'" not in html(page)
 
 
+def test_the_page_names_the_finding_that_its_numbers_are_about(front):
+    assert "<div>Finding</div><b>nodule</b>" in html(front)
+
+
 def test_another_threshold_moves_the_numbers_and_lists_the_scans_that_flip(front, run):
     page = front
     page = slider(page, "kept.threshold").set_value(0.9).run()

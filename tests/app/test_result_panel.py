@@ -36,7 +36,13 @@ def text(html: str) -> str:
 
 @pytest.mark.parametrize(
     ("probability", "said"),
-    [(0.001, "less than 1 has"), (0.2, "about 20 have"), (0.996, "more than 99 have"), (0.994, "about 99 have")],
+    [
+        (0.001, "less than 1 has"),
+        (0.01, "about 1 has"),
+        (0.2, "about 20 have"),
+        (0.996, "more than 99 have"),
+        (0.994, "about 99 have"),
+    ],
 )
 def test_a_probability_is_said_as_a_frequency(probability, said):
     assert said in result_panel.meaning(ENGLISH, probability)

@@ -10,6 +10,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import panels, review, session
+from app.language import words
 from app.memory import Memory
 from pipeline.config import ReadRules
 from pipeline.scans.find import find_scans, read_identity
@@ -205,8 +206,8 @@ def test_a_model_that_does_not_verify_is_one_clear_message(open_page, scans, tmp
     page = open_page(folder, scans)
     assert not page.exception
     assert alerts(page) == [
-        "model folder refused (checksum): weights.safetensors was changed after it was written (SHA-256 differs); "
-        "copy it again"
+        f"{words('en')('fault.usage', detail='')}model folder refused (checksum): weights.safetensors was changed "
+        "after it was written (SHA-256 differs); copy it again"
     ]
     assert not page.dataframe
     assert RESEARCH_ONLY in html(page)

@@ -56,6 +56,15 @@ def test_the_unscored_are_scored_in_the_background(open_page, model_folder, scan
     assert "score" not in [button.key for button in page.button]
 
 
+def test_one_scan_is_said_in_singular(open_page, model_folder, scans):
+    (scans / "DOE-JANE-2.nii.gz").unlink()
+    page = open_page(model_folder, scans)
+    assert page.button(key="score").label == "Score 1 scan"
+    page = page.selectbox(key="language").set_value("es").run()
+    assert page.button(key="score").label == "Evaluar 1 estudio"
+    assert page.markdown[0].value == "**1** sin evaluar · **1** rechazado"
+
+
 def test_while_it_scores_the_page_shows_how_far_it_is(open_page, model_folder, scans):
     page = open_page(model_folder, scans)
     with session.model_in_use:
@@ -98,6 +107,12 @@ def test_search_and_filters_narrow_the_list(open_page, model_folder, scans):
     assert list(rows(page)["what"]) == ["broken.dcm"]
     page = page.toggle(key="kept.positives").set_value(True).run()
     assert page.info[0].value == "No scan matches what you look for."
+
+
+def test_columns_without_an_entry_are_not_shown(open_page, model_folder, scans):
+    page = open_page(model_folder, scans)
+    page = page.multiselect(key="kept.statuses").set_value(["refused"]).run()
+    assert list(page.dataframe[0].proto.column_order) == ["status", "what", "reason"]
 
 
 def test_filters_are_still_there_when_the_reader_comes_back(open_page, model_folder, scans):
@@ -168,8 +183,8 @@ def test_the_saved_list_tells_nothing_of_the_patient(model_folder):
     scores = {"a": Score(Prediction("a", {"nodule": 0.9}, {}, 0, 0, False, (), "m"), datetime.now(UTC))}
     table = table_of(found, scores, ["nodule"], Path("/s"), False)
     text = worklist._csv(table, session.the_model(model_folder)).decode("utf-8-sig")
-    assert "scan_id,modality,status,p_nodule,positive,uncertainty,unlike,scored,reason,model" in text
-    assert "a,CT,scored,0.9" in text
+    assert "scan_id,modality,view,side,status,p_nodule,positive,uncertainty,unlike,scored,reason,model" in text
+    assert "a,CT,,,scored,0.9" in text
     assert not any(word in text for word in ("Ann", "ID-a", "2025", "/s/"))
 
 

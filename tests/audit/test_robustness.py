@@ -122,7 +122,10 @@ def edit(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda run: [p.unlink() for p in (run.parent / "scans").glob("1*.nii")], "test scans are no longer under"),
+        (
+            lambda run: [p.unlink() for p in (run.parent / "scans").glob("1*.nii")],
+            "no longer under the cohort's scans folder: ",
+        ),
         (lambda run: edit(run / "predictions.csv", "test", "tune"), "no scored scan is in the split test"),
         (lambda run: edit(run / "config.yaml", "folder:", "folder: #"), "does not say which COHORT it was trained on"),
     ],

@@ -127,7 +127,7 @@ def test_the_train_copy_of_an_image_in_a_given_tune_split_is_left_out(tmp_path: 
     assert row(done, "06.nii")["split"] == "tune"
     assert list(done.tables["duplicates.csv"]["dropped"]) == ["yes", ""]
     assert "images of tune or test that lie in an earlier split too: 1; copies left out there: 1" in done.notices
-    with pytest.raises(UsageError, match="1 identical images are in more than one split"):
+    with pytest.raises(UsageError, match="identical images in more than one split: 1"):
         built(tmp_path, table, CohortSection(duplicates="keep_together"), reader({"00.nii": "06.nii"}))
 
 
@@ -135,7 +135,8 @@ def test_the_train_copy_of_an_image_in_a_given_tune_split_is_left_out(tmp_path: 
 def test_a_given_split_that_tears_a_patient_apart_is_refused(tmp_path: Path, key: str) -> None:
     scans = [replace(scan(f"{n:02d}.nii"), **{key: f"x{n // 2}"}) for n in range(COUNT)]  # type: ignore[arg-type]
     with pytest.raises(
-        UsageError, match=r"given in labels.csv can't be used:\n  \d (patients|studies without patient_id) are in"
+        UsageError,
+        match=r"given in labels.csv can't be used:\n  (patients|studies without patient_id) in more than one",
     ):
         built(tmp_path, text(PLAIN, "split", GIVEN), scans=scans)
 
@@ -146,7 +147,7 @@ def test_given_folds_are_kept_and_checked(tmp_path: Path) -> None:
     inside = done.table[done.table["split"] != "test"]
     assert inside.set_index("path")["fold"].to_dict() == {name: folds[name] for name in inside["path"]}
     scans = [scan(f"{n:02d}.nii", f"x{n // 2}") for n in range(COUNT)]
-    with pytest.raises(UsageError, match="patients are in more than one fold"):
+    with pytest.raises(UsageError, match="patients in more than one fold"):
         built(tmp_path, text(PLAIN, "fold", folds), scans=scans)
 
 

@@ -79,9 +79,9 @@ def test_rows_that_agree_count_once(tmp_path: Path) -> None:
         ("path,label\na/1/x.dcm,1\ncopy/x.dcm,0\n", r"2 rows give different labels .*1 of 3 scans"),
         ("path,label\na,1\na/2.nii,0\n", r"1 of 3 scans"),
         ("path,label\nb.png,1\ngone,1\ngone,0\n", r"0 of 3 scans; lines 3, 4"),
-        ("path,patient_id,label\na/1,p1,1\na/2.nii,p9,0\n", r"patient_id: 1 rows differ from what the scan .*line 3"),
-        ("path,patient_id,label\nb.png,p1,1\nb.png,p2,1\n", r"patient_id: rows of 1 scans differ from each other"),
-        ("path,label,fold\nb.png,1,0\nb.png,1,2\n", r"fold: rows of 1 scans differ from each other"),
+        ("path,patient_id,label\na/1,p1,1\na/2.nii,p9,0\n", r"patient_id: 1 row against what the scan .*line 3"),
+        ("path,patient_id,label\nb.png,p1,1\nb.png,p2,1\n", r"patient_id: rows of 1 scan differ from each other"),
+        ("path,label,fold\nb.png,1,0\nb.png,1,2\n", r"fold: rows of 1 scan differ from each other"),
     ],
 )
 def test_contradictions_are_errors_with_counts_not_ids(tmp_path: Path, text: str, says: str) -> None:
@@ -97,7 +97,9 @@ def test_labels_fill_what_the_scan_does_not_say(tmp_path: Path) -> None:
 
 
 def test_nothing_matching_is_wrong_use_with_a_hint(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"none of the 1 label rows .*3 scans.*1 rows match by file name alone"):
+    with pytest.raises(
+        UsageError, match=r"no label row names a scan: 1 row, 3 scans found.*1 row would match by file name alone"
+    ):
         joined(tmp_path, "path,label\nelse/2.nii,1\n")
     with pytest.raises(UsageError, match=r"key column: patient_id\); 2 of the scans have a patient_id"):
         joined(tmp_path, "patient_id,label\nq,1\n")

@@ -70,11 +70,11 @@ def test_only_the_most_held_out_copies_stay(splits: list[str], dropped: list[boo
 @pytest.mark.parametrize(
     ("column", "cells", "says"),
     [
-        ("patient_id", ["a", "a"], ["1 patients are in more than one split"]),
-        ("content_sha256", ["h", "h"], ["1 identical images are in more than one split"]),
-        ("near_identical", ["s000", "s000"], ["1 near-identical images are in more than one split"]),
-        ("study_uid", ["1.2", "1.2"], ["1 studies without patient_id are in more than one split"]),
-        ("site", ["X", "X"], ["1 values of site are in more than one split"]),
+        ("patient_id", ["a", "a"], ["patients in more than one split: 1"]),
+        ("content_sha256", ["h", "h"], ["identical images in more than one split: 1"]),
+        ("near_identical", ["s000", "s000"], ["near-identical images in more than one split: 1"]),
+        ("study_uid", ["1.2", "1.2"], ["studies without patient_id in more than one split: 1"]),
+        ("site", ["X", "X"], ["values of site in more than one split: 1"]),
         ("patient_id", ["a", "b"], []),
         ("patient_id", ["", ""], []),
     ],
@@ -88,7 +88,7 @@ def test_leaks_between_splits_are_told(column: str, cells: list[str], says: list
 
 def test_leaks_between_folds_are_told_and_unused_scans_do_not_count() -> None:
     rows = table([{"patient_id": "a", "split": "train", "fold": f} for f in "01"])
-    assert leaks(rows) == ["1 patients are in more than one fold"]
+    assert leaks(rows) == ["patients in more than one fold: 1"]
     assert leaks(rows.assign(split="")) == []
 
 

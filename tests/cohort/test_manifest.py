@@ -76,8 +76,8 @@ def test_a_changed_table_is_noticed_whatever_the_order_of_rows(tmp_path: Path) -
         ({"label": {0: "yes"}}, "label: expected 0, 1 or empty, found 'yes'"),
         ({"fold": {0: "x"}}, "fold: expected whole numbers or empty, found 'x'"),
         ({"scan_id": {0: "002"}}, "scan_id: expected a different one in each row, found 1 repeated"),
-        ({"patient_id": {0: "007"}}, "1 patients are in more than one split"),
-        ({"content_sha256": {0: "c001"}}, "1 identical images are in more than one split"),
+        ({"patient_id": {0: "007"}}, "patients in more than one split: 1"),
+        ({"content_sha256": {0: "c001"}}, "identical images in more than one split: 1"),
     ],
 )
 def test_a_table_that_was_spoilt_is_refused(tmp_path: Path, cells: dict[str, dict[int, str]], says: str) -> None:
@@ -88,7 +88,7 @@ def test_a_table_that_was_spoilt_is_refused(tmp_path: Path, cells: dict[str, dic
 
 def test_every_problem_of_a_table_is_told(tmp_path: Path) -> None:
     written(tmp_path)
-    with pytest.raises(UsageError, match=r"(?s)split: expected.*label: expected.*patients are in more than one split"):
+    with pytest.raises(UsageError, match=r"(?s)split: expected.*label: expected.*patients in more than one split"):
         read_cohort(edit(tmp_path, split={2: "q"}, label={2: "q"}, patient_id={0: "007"}))
 
 

@@ -114,7 +114,7 @@ def test_too_few_patients_say_how_many_are_needed() -> None:
 def test_groups_that_must_not_part_are_counted_as_one() -> None:
     rows = cohort(18)
     rows["site"] = np.where(rows["label"] == "1", rows["site"].replace({"C": "A"}), rows["scan_id"])
-    with pytest.raises(UsageError, match=r"label=1: 9 patients in 2 groups"):
+    with pytest.raises(UsageError, match=r"label=1: 9 patients that must not part, in 2 groups"):
         splits(rows, CohortSection(), group_by="site")
 
 

@@ -159,6 +159,24 @@ def test_a_picture_without_a_frame_has_no_letters(page, bench):
     expect(page.get_by_role("button", name="Radiological")).to_have_count(0)
 
 
+@pytest.mark.parametrize(("plane", "axis"), [("coronal", 1), ("sagittal", 0)])
+def test_a_scan_of_one_slice_fills_the_stage_in_its_own_plane(page, bench, plane, axis):
+    shape = np.array([30, 30, 30])
+    shape[axis] = 1
+    bench.open(page, gray(np.full(shape, 300), 2.0))
+    assert page.locator("canvas[data-pane]:visible").evaluate_all("all => all.map((one) => one.dataset.pane)") == [
+        plane
+    ]
+    assert written(page, plane)[0] == f"{plane.title()} 1/1"
+
+
+def test_a_caption_that_would_run_into_the_letter_takes_two_lines(page, bench):
+    page.set_viewport_size({"width": 620, "height": 700})
+    bench.open(page, gray(np.full((200, 200, 200), 300)))
+    assert written(page, "coronal")[:2] == ["Coronal", "101/200"]
+    assert written(page, "axial")[0] == "Axial 101/200"
+
+
 def test_wheel_and_keys_leaf_through_40_slices(page, bench):
     ramp = np.broadcast_to(np.arange(100), (64, 64, 100))
     bench.open(page, gray(ramp))
@@ -264,7 +282,7 @@ def test_keys_step_from_peak_to_peak_and_a_click_on_the_curve_leads_to_its_slice
     for key, number in (("n", 5), ("n", 12), ("n", 5), ("Shift+N", 12), ("Shift+N", 5)):
         axial.press(key)
         expect(axial).to_have_attribute("aria-label", f"Axial {number}/20")
-    expect(page.locator("canvas.curve")).to_have_attribute("aria-label", "Evidence by slice; peaks at slices 5, 12")
+    expect(page.locator("canvas.curve")).to_have_attribute("aria-label", "Evidence by slice; peaks: 5, 12")
     width = page.locator("canvas.curve").bounding_box()["width"]
     page.locator("canvas.curve").click(position={"x": width * 17.5 / 20, "y": 20})
     expect(axial).to_have_attribute("aria-label", "Axial 18/20")

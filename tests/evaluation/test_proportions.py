@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from pipeline.evaluation.intervals import wilson
 from pipeline.evaluation.proportions import share
 
 RNG = np.random.default_rng(0)
@@ -20,6 +21,13 @@ def test_copies_of_a_scan_count_once() -> None:
     four = share(np.repeat(hits, 4), np.ones(160, dtype=bool), np.repeat(np.arange(40), 4), 0.95, "")
     assert four["method"] == "Wilson, design effect by patient"
     assert (four["low"], four["high"]) == pytest.approx((once["low"], once["high"]), abs=0.003)
+
+
+def test_patients_who_all_have_the_same_share_leave_every_scan() -> None:
+    hits, patients = np.array([True, False, True, False]), np.array([0, 0, 1, 1])
+    found = share(hits, np.ones(4, dtype=bool), patients, 0.95, "nothing")
+    assert (found["value"], found["n"]) == (0.5, 4)
+    assert (found["low"], found["high"]) == pytest.approx(wilson(2, 4, 0.95))
 
 
 def test_all_or_none_counts_patients_and_nothing_is_undefined() -> None:

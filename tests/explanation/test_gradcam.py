@@ -180,9 +180,11 @@ def test_occlusion_finds_what_the_answer_rests_on(model) -> None:
     assert found[4:12, 4:12, 4:12].mean() > 20 * found[16:, 16:, 16:].mean()
 
 
-def test_occlusion_of_large_inputs_is_refused(model) -> None:
-    with pytest.raises(UsageError, match="takes inputs of up to 1,048,576 voxels; this model's have 2,097,152"):
+def test_occlusion_of_large_inputs_is_refused_with_ways_that_the_command_takes(model) -> None:
+    with pytest.raises(UsageError, match=r"up to 1,048,576 voxels; this model.s have 2,097,152") as told:
         grid_saliency(model, np.zeros((1, 1, 128, 128, 128), dtype=np.float32), 0, Way(OCCLUSION, ""))
+    named = str(told.value).partition("pipeline.explain --method ")[2].partition(";")[0].split(" or ")
+    assert [way_of(model, method).method for method in named] == [m for m in METHODS if m != OCCLUSION]
 
 
 def test_how_maps_are_made(tmp_path) -> None:

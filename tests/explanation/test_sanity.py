@@ -129,7 +129,7 @@ def test_masks_lie_where_their_scans_do(folder, tmp_path) -> None:
     (tmp_path / "cyst" / "3.nii.gz").touch()
     (one,) = masks_of(scans, folder / "scans", tmp_path, ["nodule", "cyst"])
     assert one.masks == {"cyst": tmp_path / "cyst" / "3.nii.gz"}
-    with pytest.raises(UsageError, match="none of 10 scans has a mask there; expected for example"):
+    with pytest.raises(UsageError, match="holds no mask for 10 scans; expected for example"):
         masks_of(scans, folder / "scans", tmp_path, ["nodule"])
 
 
@@ -138,5 +138,5 @@ def test_scans_that_can_not_be_used_are_an_error(model, tmp_path) -> None:
         nib.Nifti1Image(np.random.default_rng(0).random((9, 9, 1), dtype=np.float32), np.eye(4)), tmp_path / "a.nii"
     )
     chosen = masks_of(survey(tmp_path).scans, tmp_path, None, model.findings)
-    with pytest.raises(UsageError, match="all 1 scans or their masks were refused"):
+    with pytest.raises(UsageError, match="--check: 1 scan found, each refused"):
         check_maps(model, chosen, WAY, silent)

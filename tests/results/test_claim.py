@@ -18,7 +18,8 @@ FLOW = Flow(93, {"truncated": 3}, 90, {"train": (60, 50), "test": (30, 30)})
 def test_what_the_run_knows_is_filled_in() -> None:
     text = claim(SETTINGS, CONFIG, evaluation(), "test", FLOW)
     for words in (
-        "93 scans found; left out: truncated 3; predicted 90 (train 60 of 50 patients; test 30 of 30 patients).",
+        "93 scans found; left out: truncated 3; predicted 90 "
+        "(train 60 scans of 50 patients; test 30 scans of 30 patients).",
         "epochs 7, seed 3; augmentation: noise 0.1.",
         "nodule: p >= 0.5 for youden, chosen on tune; frozen in the model folder",
         "members: 5",

@@ -10,9 +10,12 @@ from pipeline.evaluation.abstention import abstention
 from pipeline.evaluation.accuracy import finding_numbers
 from pipeline.evaluation.curves import GRID, MOST_POINTS, curves_of
 from pipeline.results import figures
-from pipeline.results.drawing import Drawing, page_svg, save
+from pipeline.results.drawing import Drawing, clear, page_svg, save
+from pipeline.results.language import Language
+from pipeline.results.robustness import robustness_drawing
 from pipeline.sections import EvaluateSection
 from tests.evaluation.studies import study
+from tests.results.test_report import evaluation, full_report
 
 CASES = study(np.random.default_rng(0), 80)
 NUMBERS = finding_numbers(CASES, EvaluateSection(resamples=50))
@@ -45,6 +48,16 @@ def test_figures_are_svg_without_fixed_colours_fonts_scripts_or_requests() -> No
             "http://www.w3.org/1999/xlink",
         }
         assert 'role="img"' in svg
+
+
+def test_figures_of_an_earlier_report_are_known_by_their_names(tmp_path: Path) -> None:
+    disturbed = robustness_drawing(full_report(evaluation(), "test", Language("en")).robustness["nodule"])
+    names = save({"a/../b": [*drawings(), *disturbed]}, tmp_path / "figures", str)
+    assert "robustness" in names[-1]
+    assert clear(tmp_path / "figures", keep=names) == 0
+    assert clear(tmp_path / "figures") == 3 * len(names)
+    assert not (tmp_path / "figures").exists()
+    assert clear(tmp_path / "figures") == 0
 
 
 def test_every_figure_is_saved_with_its_numbers(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_stacks_that_make_one_volume_are_one_scan(tmp_path):
     [
         (lambda ds: delattr(ds, "PerFrameFunctionalGroupsSequence"), "no_geometry: the frames of this file"),
         (lambda ds: delattr(ds.PerFrameFunctionalGroupsSequence[2], "PlanePositionSequence"), "no_geometry: frame 3"),
-        (lambda ds: ds.PerFrameFunctionalGroupsSequence.pop(), "malformed: 6 frames announced, 5 described"),
+        (lambda ds: ds.PerFrameFunctionalGroupsSequence.pop(), "malformed: frames announced: 6, described: 5"),
         (lambda ds: setattr(ds, "PixelData", ds.PixelData[:-2]), "truncated: 960 bytes of pixels expected"),
         (lambda ds: delattr(ds.SharedFunctionalGroupsSequence[0], "PixelMeasuresSequence"), "no_spacing"),
     ],

@@ -362,3 +362,22 @@ def test_the_headers_of_a_folder_are_read_once(tmp_path, monkeypatch):
     again = read_volume(folder)
     assert np.array_equal(once.voxels, again.voxels)
     assert len(read) == 3 * len(list(folder.iterdir())) - 1
+
+
+@pytest.mark.parametrize(
+    ("header", "side"),
+    [
+        ({"ImageLaterality": "L"}, "L"),
+        ({"Laterality": "R"}, "R"),
+        ({"Laterality": "L", "ImageLaterality": "L", "ViewPosition": "LMLO"}, "L"),
+        ({"ViewPosition": "R CC"}, "R"),
+        ({"ImageLaterality": "B"}, "B"),
+        ({"ImageLaterality": "U"}, ""),
+        ({"ViewPosition": "LL"}, ""),
+        ({"Laterality": "L", "ImageLaterality": "R"}, ""),
+        ({"Laterality": "L", "ImageLaterality": "B"}, ""),
+    ],
+)
+def test_the_side_is_the_one_that_the_header_names(tmp_path, header, side):
+    series(tmp_path, lambda ds, _: [setattr(ds, name, value) for name, value in header.items()], slices=1)
+    assert find_scans(tmp_path)[0][0].side == side

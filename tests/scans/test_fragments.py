@@ -38,7 +38,7 @@ def test_fragments_make_frames(tmp_path, raw, count, expected):
         (item(b"") + b"what is this", "malformed: the compressed pixels are no sequence of fragments"),
         (
             item(bytes(4) + bytes([14, 0, 0, 0])) + item(b"frame1") + item(b"frame2") + END,
-            "malformed: 1 frames expected",
+            "malformed: frames expected: 1",
         ),
     ],
 )

@@ -58,7 +58,7 @@ def test_gated_slices_are_volumes_of_their_own(tmp_path):
     [
         (lambda ds: delattr(ds, "DetectorInformationSequence"), "no_geometry: the tomogram's DetectorInformation"),
         (lambda ds: delattr(ds, "SpacingBetweenSlices"), "no_spacing: the tomogram needs SpacingBetweenSlices"),
-        (lambda ds: setattr(ds, "SliceVector", [1, 2]), "malformed: 6 frames announced, 2 described"),
+        (lambda ds: setattr(ds, "SliceVector", [1, 2]), "malformed: frames announced: 6, described: 2"),
         (
             lambda ds: setattr(ds, "ImageType", ["ORIGINAL", "PRIMARY", "DYNAMIC", "EMISSION"]),
             "no_geometry: the frames",
