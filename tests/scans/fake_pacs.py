@@ -48,9 +48,12 @@ def deflated_bomb() -> bytes:
     return encoded(ds)
 
 
+def part(body: bytes, boundary: bytes = BOUNDARY) -> bytes:
+    return b"\r\n--" + boundary + b"\r\nContent-Type: application/dicom\r\n\r\n" + body
+
+
 def multipart(bodies: list[bytes], boundary: bytes = BOUNDARY) -> bytes:
-    head = b"\r\nContent-Type: application/dicom\r\n\r\n"
-    return b"".join(b"\r\n--" + boundary + head + body for body in bodies) + b"\r\n--" + boundary + b"--\r\n"
+    return b"".join(part(body, boundary) for body in bodies) + b"\r\n--" + boundary + b"--\r\n"
 
 
 class Server(ThreadingHTTPServer):
