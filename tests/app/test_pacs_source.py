@@ -19,16 +19,15 @@ from pipeline.domain import ReadRules, Reason, ScanError, UsageError
 from pipeline.scans.find import read_volume
 from tests.app.pages import alerts, everything, html, open_scan
 from tests.scans.fake_pacs import BOUNDARY, Handler, Server, encoded, instances, part, serving
+from tests.signals import heeded
 
 QUERY = "Modality=CT&StudyDate=20260101-20260131"
 VIEWER = """
-import signal, sys
+import sys
 from pathlib import Path
 from app import __main__ as launcher
 from app.catalog import the_catalog
 from pipeline.domain import ReadRules
-for number in (signal.SIGINT, signal.SIGHUP):  # ignored in what a script started in the background
-    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 launcher._check_contents = lambda settings: None  # this is not about the model
 model, address, query = sys.argv[1:]
 announce = launcher._announce
@@ -154,11 +153,12 @@ def trickling(handler: Handler) -> bool:
 def test_a_series_under_way_goes_with_the_viewer(signals, code, model_folder, tmp_path):
     with serving() as server:
         server.instances, server.faults = instances(600), [trickling]
-        viewer = subprocess.Popen(
-            [sys.executable, "-c", VIEWER, str(model_folder), server.address, QUERY],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env={**os.environ, "TMPDIR": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "own")},
-        )  # fmt: skip
+        with heeded():
+            viewer = subprocess.Popen(
+                [sys.executable, "-c", VIEWER, str(model_folder), server.address, QUERY],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                env={**os.environ, "TMPDIR": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "own")},
+            )  # fmt: skip
         assert any("?token=" in line for line in viewer.stdout)
         while viewer.poll() is None and not list(tmp_path.glob("scanline-*/scans/.partial/*/*.dcm")):
             time.sleep(0.01)
