@@ -91,6 +91,19 @@ def test_a_full_disk_of_an_actor_is_one_here_and_its_rows_are_kept(
     assert told.value.errno == errno.ENOSPC
 
 
+def test_a_folder_that_an_actor_can_not_write_to_is_told_here(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows_here(*_: object) -> Iterator[Row]:
+        yield Row("0" * 16, "ok", probabilities={"nodule": 0.5})
+        raise UsageError("sr.dcm can't be written there")
+
+    monkeypatch.setattr(engine, "rows_here", rows_here)
+    _, last = engine._Scorer(model, (), tmp_path, 1, 9.0)({"item": []})["row"]
+    with pytest.raises(UsageError, match="can't be written there"):
+        engine._row(last)
+
+
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "pipeline.scoring.ray")
