@@ -186,10 +186,10 @@ class Pacs:
         return self._new_client(chunk_size=2**31)  # in one piece: a body in pieces can't be sent again
 
     def _new_client(self, chunk_size: int) -> "DICOMwebClient":
-        from dicomweb_client.api import DICOMwebClient
+        from pipeline.scans.pacs_client import GuardedClient
 
         limits = self.limits
-        client = DICOMwebClient(
+        client = GuardedClient(
             self.url,
             session=self._session,
             timeout=(limits.connect_s, limits.silence_s),
