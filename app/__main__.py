@@ -3,6 +3,7 @@
 import gc
 import importlib.util
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,6 +22,7 @@ from app.volumes import routes
 from pipeline.console import WRONG_USE, guarded, stderr
 from pipeline.domain import UsageError
 from pipeline.scans.pacs import Pacs
+from pipeline.scans.temporary import remove_left_by
 
 HOSTS = (ADDRESS, "localhost")
 MAX_TOGETHER_MB = 2048
@@ -88,8 +90,19 @@ def _serve(arguments: tuple[str, ...]) -> int:
         stderr.print(OPEN, style="yellow", markup=False)
     if settings.allow_remote:
         stderr.print(REMOTE.format(address=settings.address), style="yellow", markup=False)
-    viewer_app(settings).run(config={**OPTIONS, **where, "server.port": settings.port})
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # ignored under nohup
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    try:
+        viewer_app(settings).run(config={**OPTIONS, **where, "server.port": settings.port})
+    finally:
+        _tidy()  # a second Ctrl-C ends the server without its lifespan
     return 0
+
+
+def _tidy() -> None:
+    """Remove what lies in the temporary folder: retrieved scans, and uploads that are being read."""
+    pacs_source.remove()
+    remove_left_by(os.getpid())
 
 
 def _check_contents(settings: Settings) -> None:
@@ -129,9 +142,10 @@ def viewer_app(settings: Settings) -> st.App:
 
     @asynccontextmanager
     async def lifespan(_: st.App) -> AsyncIterator[None]:
+        pacs_source.begin()
         gate.renew()
         yield
-        pacs_source.remove()  # also after SIGTERM, which no atexit sees
+        _tidy()  # here, for no atexit sees SIGTERM
 
     script = Path(__file__).with_name("viewer.py")
     # A foreign name that was made to point here (DNS rebinding) is turned away before anything looks at its request.

@@ -15,7 +15,7 @@ import tyro
 
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, count, guarded, progress, stderr, stdout
 from pipeline.domain import ScanError, UsageError
-from pipeline.files import check_apart, sha256_of, write_bytes, write_table
+from pipeline.files import check_apart, check_writable, sha256_of, write_bytes, write_table, writing
 
 if TYPE_CHECKING:
     from pipeline.scans.deidentify import Key
@@ -63,6 +63,7 @@ def _run(options: Options) -> int:
     from pipeline.scans.folders import files_below
 
     check_apart(options.out, {"SCANS": options.scans})
+    check_writable(options.out, "OUT")
     key = read_key(options.key.expanduser(), {"SCANS": options.scans, "OUT": options.out})
     rows, written = [], dict[Path, bytes]()
     files = [path for path, note in files_below(options.scans) if not note]
@@ -125,18 +126,18 @@ def read_key(path: Path, elsewhere: dict[str, Path]) -> "Key":
         elsewhere: Folders that it may not lie in, by the names that the help gives them: they are given away.
 
     Raises:
-        UsageError: If it lies there, is open to others, or is no key.
+        UsageError: If it lies there, can't be made, is open to others, or is no key.
     """
     from pipeline.scans.deidentify import Key
 
     for name, folder in elsewhere.items():
         if path.resolve().is_relative_to(folder.resolve()):
             raise UsageError(f"--key {path} lies in {name}, and would be given away with it; choose another place")
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
+    with writing(f"--key {path}: can't be made"):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(32) + "\n")
     if path.stat().st_mode & 0o077:
         raise UsageError(f"--key {path} can be read by others; run: chmod 600 {path}")
     try:

@@ -20,7 +20,7 @@ from pipeline.evaluation.join import join
 from pipeline.evaluation.run_folder import Run, read_frozen, read_run
 from pipeline.evaluation.table import check_predictions, findings_of, read_table, read_tables, shared_patients
 from pipeline.evaluation.units import per_unit
-from pipeline.files import read_json, sha256_of, write_json, write_sums, write_text
+from pipeline.files import check_writable, read_json, sha256_of, write_json, write_sums, write_text
 from pipeline.publish import Work, publish
 from pipeline.results.claim import claim
 from pipeline.results.cohort_flow import flow_of
@@ -43,12 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Evaluate) -> int:
+    for folder, name in ((options.out, "--out"), (options.recalibrate, "--recalibrate")):
+        if folder is not None:
+            check_writable(folder, name)
     check(options)
     if options.predictions is not None:
         return evaluate_predictions(options)
     if options.model is not None:
         return evaluate_model(options)
     run = read_run(options.run[0])
+    check_writable(run.folder, "RUN")
     return compare_runs(run, read_run(options.against), options) if options.against else evaluate_run(run, options)
 
 

@@ -64,12 +64,14 @@ def _check(options: Options, scans: Path) -> int:
     from pipeline.explanation.gradcam import way_of
     from pipeline.explanation.sanity import check_maps, masks_of
     from pipeline.explanation.trust import save_trust
+    from pipeline.files import check_writable
     from pipeline.model.package import load_model
     from pipeline.scans.find import survey
 
     if options.scan or options.out or options.run:
         raise UsageError("--check SCANS goes with --masks, --method and --layer alone: leave out SCAN, --out and --run")
     model = load_model(options.model)
+    check_writable(options.model, "MODEL")
     way = way_of(model, options.method, options.layer)
     found = survey(scans, rules=model.read_rules)
     chosen = masks_of(found.scans, scans, options.masks, model.findings)
@@ -89,7 +91,7 @@ def _explain(options: Options) -> int:
     from pipeline.explanation.gradcam import way_of
     from pipeline.explanation.similar import similar
     from pipeline.explanation.trust import map_trust, verdict
-    from pipeline.files import check_apart, write_json
+    from pipeline.files import check_apart, check_writable, write_json
     from pipeline.model.package import load_model
     from pipeline.scans.find import read_volume, survey
     from pipeline.scoring.maps import write_maps
@@ -97,6 +99,7 @@ def _explain(options: Options) -> int:
     if options.scan is None or options.out is None or options.masks:
         raise UsageError(f"expected SCAN and --out, or --check SCANS [--masks MASKS].\n{USAGE}")
     check_apart(options.out, {"SCAN": options.scan, "MODEL": options.model})
+    check_writable(options.out)
     model = load_model(options.model)
     way = way_of(model, options.method, options.layer)
     found = survey(options.scan, rules=model.read_rules)

@@ -48,11 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Options) -> int:
-    from pipeline.files import check_apart
+    from pipeline.files import check_apart, check_writable
     from pipeline.model.exporting import FILES, export, noise
     from pipeline.model.package import load_model
 
     check_apart(options.out, {"MODEL": options.model} | ({"SCANS": options.scans} if options.scans else {}))
+    check_writable(options.out)
     model = load_model(options.model, "cpu")
     inputs = noise(model) if options.scans is None else _inputs(model, options.scans, options.count)
     gap = export(model, options.format, options.out, inputs, 0 if options.scans is None else len(inputs))

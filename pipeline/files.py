@@ -16,8 +16,29 @@ from pipeline.domain import UsageError
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 """First characters that make a spreadsheet run a cell as a formula (CWE-1236)."""
 
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-"""Errors of a folder that can't be made or written to."""
+UNWRITABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENOENT,
+     errno.ELOOP, errno.ENAMETOOLONG}
+)  # fmt: skip
+"""Errors of a place that can't be written to."""
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Say what can't be written, and why, where the system does not allow it.
+
+    Args:
+        what: Begins the message, for example "--out scores: can't be made or written to".
+
+    Raises:
+        UsageError: In place of the system's error. A full disk, or a broken one, passes.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UsageError(f"{what} ({error.strerror}); choose a place that you may write to") from None
 
 
 @contextmanager
@@ -29,45 +50,50 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: If the folder can't be written to.
     """
-    temporary = _beside(path)
+    told = f"{path.parent}: {path.name} can't be written there"
+    with writing(told):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
-        temporary.replace(path)
+        with writing(told):
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> Path:
-    """A new temporary file in the folder of `path`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        raise UsageError(
-            f"{path.parent}: {path.name} can't be written there ({type(error).__name__}); choose a folder that you may "
-            "write to"
-        ) from None
-    os.close(handle)
-    return Path(name)
+def check_writable(out: Path, name: str = "--out") -> None:
+    """Refuse a folder that can't be made, or written to; nothing is left there.
+
+    Args:
+        out: The folder, there or not.
+        name: What the help calls it.
+
+    Raises:
+        UsageError: If nothing can be written there.
+    """
+    with writing(f"{name} {out}: can't be made or written to"):
+        there = out.absolute()
+        while not (there.exists() or there.is_symlink()):
+            there = there.parent
+        with tempfile.TemporaryFile(dir=there):
+            pass
 
 
 def make_folder(out: Path, name: str = "--out") -> None:
     """Make a folder that is to be written to, and those above it, where they are not there.
 
     Raises:
-        UsageError: If it can't be made.
+        UsageError: As `check_writable`.
     """
-    try:
+    check_writable(out, name)
+    with writing(f"{name} {out}: can't be made or written to"):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        raise UsageError(f"{name} {out}: can't be made a folder ({type(error).__name__}); choose another") from None
 
 
 def check_apart(out: Path, inputs: Mapping[str, Path]) -> None:

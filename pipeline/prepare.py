@@ -25,6 +25,7 @@ from pipeline.cohort.task import targets_of
 from pipeline.config import ConfigError, load_config, problems
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, count, guarded, progress, stderr, stdout
 from pipeline.domain import ReadRules, UsageError
+from pipeline.files import check_writable
 from pipeline.results.cohort_page import CohortFacts, cohort_page
 from pipeline.scans.find import Survey, relative_path, survey
 from pipeline.scans.summary import summary_of
@@ -112,8 +113,7 @@ def _run(options: Options) -> int:
     root, out = options.scans.resolve(), options.out.resolve()
     if out == root or out.is_relative_to(root):
         raise UsageError("--out lies inside SCANS or is SCANS itself; scans are never altered, choose another folder")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{options.out}: expected a folder for the cohort, found a file")
+    check_writable(options.out)
     if options.labels and options.labels.resolve().parent == out and options.labels.name in OWN_FILES:
         raise UsageError(
             "--labels is a table of the COHORT folder itself, which is written anew; copy it elsewhere first"

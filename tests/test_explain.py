@@ -149,4 +149,7 @@ def test_a_check_whose_verdict_can_not_be_kept_is_told_in_words(tmp_path, capsys
     monkeypatch.setattr(tempfile, "mkstemp", refuse)
     assert main([str(model), "--check", str(tmp_path / "s.nii")]) == 2
     said = capsys.readouterr().err
-    assert f"{model}: explanation.json can't be written there (OSError); choose a folder that you may write" in said
+    assert (
+        f"{model}: explanation.json can't be written there (Read-only file system); choose a place that you may write"
+        in said
+    )

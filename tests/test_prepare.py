@@ -120,7 +120,7 @@ def test_nothing_usable_ends_with_3_and_tables(
     [
         (["{scans}", "--out", "{scans}"], "--out lies inside SCANS"),
         (["{scans}", "--out", "{scans}/below/cohort"], "--out lies inside SCANS"),
-        (["{scans}", "--out", "{labels}"], "expected a folder for the cohort, found a file"),
+        (["{scans}", "--out", "{labels}"], "labels.csv: can't be made or written to (Not a directory)"),
         (["{scans}/none", "--out", "{out}"], "none: can't be read"),
         (["{scans}", "--labels", "{out}/none.csv", "--out", "{out}"], "none.csv: can't be read"),
         (["{scans}", "--label", "nodule", "--out", "{out}"], "--label names columns of --labels"),

@@ -16,6 +16,7 @@ from pipeline import score
 from pipeline.console import DISK_FULL, DONE, WITH_REJECTIONS, WRONG_USE
 from pipeline.scoring import folder, local
 from tests.scoring.scenes import CANARY, run_here, save_folder, save_nifti, save_tiny_model
+from tests.signals import heeded
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +94,15 @@ def test_a_full_disk_gives_4(
 
 def start(model: Path, scans: Path, out: Path, *options: str, start_new_session: bool = False) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pipeline.score", *words(model, scans, "--out", out), *options]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=start_new_session,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    with heeded():
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=start_new_session,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
 
 
 def timeless(out: Path) -> str:

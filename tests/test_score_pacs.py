@@ -80,7 +80,7 @@ def test_wrong_use(model: Path, server: Server, tmp_path: Path, capsys: pytest.C
         assert words in capsys.readouterr().err
     (tmp_path / "file").write_text("x")
     assert run(model, server.address, tmp_path / "file" / "out", "--query", QUERY) == WRONG_USE
-    assert "can't be made a folder (NotADirectoryError); choose another" in capsys.readouterr().err
+    assert "can't be made or written to (Not a directory); choose a place" in capsys.readouterr().err
     server.faults = [lambda handler: handler.reply(b"", "text/plain", 401) or True]
     assert run(model, server.address, out, "--query", QUERY) == WRONG_USE
     assert "pacs_denied: the PACS refuses access (HTTP 401)" in capsys.readouterr().err

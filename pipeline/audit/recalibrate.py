@@ -17,7 +17,7 @@ from pipeline.console import progress
 from pipeline.domain import ReadRules, Scan, ScanError, UsageError
 from pipeline.evaluation.calibration import Calibration, Method, fit_calibration
 from pipeline.evaluation.operating_point import choose
-from pipeline.files import write_json, write_sums, write_text
+from pipeline.files import make_folder, write_json, write_sums, write_text
 from pipeline.model.inference import BATCH
 from pipeline.model.package import Model, load_model
 from pipeline.model.preprocess import read_input
@@ -139,7 +139,7 @@ def _own(before: Sequence[Calibration], each: Sequence[Calibration]) -> tuple[Ca
 
 def _write_copy(folder: Path, out: Path, settings: Settings, model: Model) -> None:
     """The copy, made beside and moved into place whole."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent, "--recalibrate")
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
         copy = Path(temporary) / out.name
         shutil.copytree(folder, copy, copy_function=shutil.copyfile)

@@ -16,7 +16,7 @@ from pipeline.cohort.labels import SPLITS, quoted
 from pipeline.cohort.leakage import images, leaks, patients, studies
 from pipeline.cohort.task import Task, TaskKind, targets_of
 from pipeline.domain import UsageError
-from pipeline.files import read_json, read_table, sha256_of, write_json, write_table, write_text
+from pipeline.files import make_folder, read_json, read_table, sha256_of, write_json, write_table, write_text
 
 FOUND_COLUMNS = (
     "scan_id", "patient_id", "accession_number", "study_uid", "series_uid", "modality", "path", "n_instances", "shape",
@@ -77,7 +77,7 @@ def write_cohort(
     Returns:
         Whether config.yaml is the proposed one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     proposed = config != "" and not _config_was_edited(folder)
     kept = fingerprint if proposed else {**fingerprint, "config_sha256": _sha256_of_proposal(folder)}
     texts = {"cohort.html": page, **({"config.yaml": config} if proposed else {})}

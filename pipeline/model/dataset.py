@@ -20,7 +20,7 @@ from pipeline.cohort.cache import FINISHED
 from pipeline.config import Config
 from pipeline.console import Report
 from pipeline.domain import ReadRules, Scan, ScanError
-from pipeline.files import read_json, write_json
+from pipeline.files import make_folder, read_json, write_json
 from pipeline.model.preprocess import grid_shape, read_input
 from pipeline.model.processes import rank, wait_for
 from pipeline.scans.isolated import run_isolated
@@ -73,7 +73,7 @@ def cache_inputs(
     if finished.is_file() and arrays.is_file():
         known = {int(k): Refusal(*v) for k, v in read_json(finished).items() if isinstance(v, list)}
         return Inputs(np.load(arrays, mmap_mode="r"), known)
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home, "cohort.folder: the cache")
     shape = tuple(reversed(grid_shape(rules)))[-len(rules.size) :]
     out = open_memmap(arrays, mode="w+", dtype=np.float32, shape=(len(scans), config.model.channels, *shape))
     refused: dict[int, Refusal] = {}

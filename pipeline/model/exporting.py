@@ -105,8 +105,6 @@ def _move_into(out: Path, made: Path) -> None:
 
 
 def _check_own(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: is a file; choose a folder")
     if out.is_dir() and not (out / "export.json").is_file():
         foreign = sorted(one.name for one in out.iterdir() if one.name not in BEGUN and not one.name.startswith("."))
         if foreign:

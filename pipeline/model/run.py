@@ -18,7 +18,7 @@ from pipeline.config import Config, load_config, save_config
 from pipeline.console import count, progress, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.evaluation.operating_point import parse_target
-from pipeline.files import read_json, sha256_of, write_json, write_table
+from pipeline.files import check_writable, read_json, sha256_of, write_json, write_table
 from pipeline.model.batch import check_memory, with_batch_size
 from pipeline.model.dataset import Inputs, Refusal, cache_inputs
 from pipeline.model.fit import check_network, device_of, fit
@@ -130,6 +130,7 @@ def _created_before(model: Path) -> dict[str, str]:
 
 def _check_claim(config: Config, resume: bool) -> None:
     """Refuse a run folder that is another run's; it is taken once nothing in the config can fail any more."""
+    check_writable(config.out)
     kept = config.out / "config.yaml"
     if resume:
         if not kept.is_file():

@@ -43,13 +43,15 @@ class Pacs:
     Attributes:
         url: http(s) address of its services.
         limits: What it is granted.
+        beat: Called before each request and with each piece of an answer; what it raises ends what is under way.
     """
 
     url: str
     limits: "Limits"
+    beat: Callable[[], None] = lambda: None
 
     @classmethod
-    def at(cls, address: str, limits: "Limits | None" = None) -> "Pacs":
+    def at(cls, address: str, limits: "Limits | None" = None, beat: Callable[[], None] = lambda: None) -> "Pacs":
         """The server at dicomweb://host:port/path (http), or dicomwebs://, dicomweb+https:// (https).
 
         Raises:
@@ -61,7 +63,7 @@ class Pacs:
             from pipeline.scans.pacs_session import Limits
         except ImportError:
             raise UsageError("DICOMweb needs further packages: pip install 'scanline[pacs]'") from None
-        return cls(http_url(address), limits or Limits())
+        return cls(http_url(address), limits or Limits(), beat)
 
     @property
     def is_open(self) -> bool:
@@ -167,7 +169,7 @@ class Pacs:
     def _session(self) -> "GuardedSession":
         from pipeline.scans.pacs_session import GuardedSession
 
-        session = GuardedSession(self.url, self.limits)
+        session = GuardedSession(self.url, self.limits, self.beat)
         user, token = os.environ.get("SCANLINE_PACS_USER"), os.environ.get("SCANLINE_PACS_TOKEN")
         if user:
             session.auth = (user, os.environ.get("SCANLINE_PACS_PASSWORD", ""))
@@ -184,10 +186,10 @@ class Pacs:
         return self._new_client(chunk_size=2**31)  # in one piece: a body in pieces can't be sent again
 
     def _new_client(self, chunk_size: int) -> "DICOMwebClient":
-        from dicomweb_client.api import DICOMwebClient
+        from pipeline.scans.pacs_client import GuardedClient
 
         limits = self.limits
-        client = DICOMwebClient(
+        client = GuardedClient(
             self.url,
             session=self._session,
             timeout=(limits.connect_s, limits.silence_s),

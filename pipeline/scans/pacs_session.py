@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -64,9 +64,9 @@ class GuardedSession(requests.Session):
     Credentials in netrc, and certificates in REQUESTS_CA_BUNDLE, are found as requests finds them.
     """
 
-    def __init__(self, base_url: str, limits: Limits) -> None:
+    def __init__(self, base_url: str, limits: Limits, beat: Callable[[], None]) -> None:
         super().__init__()
-        self.limits = limits
+        self.limits, self._beat = limits, beat
         self._origin = _origin(base_url)
         self._held = 0
         self._answer: requests.Response | None = None
@@ -88,6 +88,7 @@ class GuardedSession(requests.Session):
         self._close_answer()
         for attempt in range(1, self.limits.attempts + 1):
             last = attempt == self.limits.attempts
+            self._beat()
             try:
                 with answering():
                     self._answer = response = super().request(method, url, *args, **options)
@@ -150,6 +151,7 @@ class GuardedSession(requests.Session):
             while True:
                 with answering():
                     piece = response.raw.read1(PIECE, decode_content=True)
+                self._beat()
                 if not piece:
                     break
                 total, self._held, tail = total + len(piece), self._held + len(piece), (tail + piece)[-256:]

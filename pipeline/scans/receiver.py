@@ -119,6 +119,6 @@ class Receiver:
             if shutil.disk_usage(self.folder).free < self.min_free_bytes + len(encoded):
                 return OUT_OF_RESOURCES
             write_bytes(path, encoded)
-        except OSError:
+        except (OSError, UsageError):
             return OUT_OF_RESOURCES
         return SUCCESS

@@ -16,7 +16,7 @@ from pipeline import __version__
 from pipeline.console import progress
 from pipeline.domain import Reason, Scan, UsageError
 from pipeline.explanation.gradcam import way_of
-from pipeline.files import check_apart, make_folder
+from pipeline.files import check_apart, check_writable, make_folder
 from pipeline.model.package import Model, load_model
 from pipeline.model.reference import read_reference
 from pipeline.scans.archives import stamped
@@ -89,6 +89,7 @@ def checked_model(request: Request) -> Model:
     if request.backend != "torch" and request.engine == "ray":
         raise UsageError(f"--backend {request.backend} works with --engine local alone")
     check_apart(request.out, {"SCANS": request.scans, "MODEL": request.model})
+    check_writable(request.out)
     if request.backend == "torch":
         return load_model(request.model)
     from pipeline.model.engines import with_engine  # needs the extra [export]

@@ -1,6 +1,5 @@
 """What has been scored, one line a scan, in a file that survives a kill and a full disk. Knows nothing of models."""
 
-import errno
 import fcntl
 import json
 import math
@@ -13,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.domain import UsageError
-from pipeline.files import UNWRITABLE
+from pipeline.files import writing
 
 FORMAT = 2
 """Version of the lines; a journal of another version is not continued."""
@@ -104,12 +103,8 @@ class Journal:
 
 def _open_locked(path: Path) -> int:
     """A file descriptor that only one process at a time gets; the system frees it however that process ends."""
-    try:
+    with writing(f"{path}: can't be opened for writing"):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        if error.errno not in (*UNWRITABLE, errno.EISDIR):
-            raise
-        raise UsageError(f"{path}: can't be opened for writing; choose another --out") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -80,6 +80,8 @@ class _Scorer:
                 lines.append(json.dumps(asdict(row)))
         except OSError as error:  # of a full disk, say: Ray would drop the rows and the number
             lines.append(json.dumps({"errno": error.errno}))
+        except UsageError as error:  # OUT can't be written to from there
+            lines.append(json.dumps({"told": str(error)}))
         return {"row": lines}
 
 
@@ -88,12 +90,16 @@ def _row(line: str) -> Row:
 
     Raises:
         OSError: If it sent one of those.
+        UsageError: Likewise.
     """
     row = row_of(f"{line}\n".encode())
-    if row is None:
-        number = int(json.loads(line)["errno"] or 0)
-        raise OSError(number, os.strerror(number))
-    return row
+    if row is not None:
+        return row
+    sent = json.loads(line)
+    if "told" in sent:
+        raise UsageError(sent["told"])
+    number = int(sent["errno"] or 0)
+    raise OSError(number, os.strerror(number))
 
 
 @contextmanager

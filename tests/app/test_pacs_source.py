@@ -1,5 +1,10 @@
 """A PACS as the viewer's source: listed, opened, and what it does not give is told."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -7,14 +12,32 @@ from starlette.testclient import TestClient
 
 from app import pacs_source
 from app.__main__ import viewer_app
+from app.background import Stopped
 from app.catalog import read_catalog
 from app.settings import Settings
 from pipeline.domain import ReadRules, Reason, ScanError, UsageError
 from pipeline.scans.find import read_volume
 from tests.app.pages import alerts, everything, html, open_scan
-from tests.scans.fake_pacs import Server, serving
+from tests.scans.fake_pacs import BOUNDARY, Handler, Server, encoded, instances, part, serving
+from tests.signals import heeded
 
 QUERY = "Modality=CT&StudyDate=20260101-20260131"
+VIEWER = """
+import sys
+from pathlib import Path
+from app import __main__ as launcher
+from app.catalog import the_catalog
+from pipeline.domain import ReadRules
+launcher._check_contents = lambda settings: None  # this is not about the model
+model, address, query = sys.argv[1:]
+announce = launcher._announce
+def opened(*link):
+    the_catalog(Path(address), ReadRules(), query)  # as the worklist does
+    announce(*link)
+launcher._announce = opened
+sys.exit(launcher.main(["--model", model, "--scans", address, "--query", query, "--port", "0"]))
+"""
+"""A viewer that begins to retrieve as soon as it is up, without a browser that opens the worklist."""
 
 
 @pytest.fixture
@@ -22,7 +45,8 @@ def pacs(monkeypatch, tmp_path):
     """A PACS, and a temporary folder of its own for what it sends."""
     folder = tmp_path / "kept"
     folder.mkdir()
-    monkeypatch.setattr(pacs_source, "_folder", lambda: folder)
+    pacs_source.begin()
+    monkeypatch.setattr(pacs_source.Kept, "folder", folder)
     with serving() as server:
         yield server
 
@@ -68,17 +92,20 @@ def test_a_full_disk_is_told(pacs, monkeypatch):
 
 
 def test_the_folder_is_this_users_alone():
-    folder = pacs_source._folder()
-    assert folder.stat().st_mode & 0o077 == 0
-    pacs_source.remove()
+    kept = pacs_source.Kept()
+    assert kept.folder.stat().st_mode & 0o077 == 0
+    kept.remove()
+    assert not kept.folder.exists()
+    kept.remove()  # nothing there: nothing happens
+
+
+def test_the_folder_goes_with_the_viewer_and_nothing_is_retrieved_after_it():
+    with serving() as server, TestClient(viewer_app(Settings(Path("m"), Path("s"))), base_url="http://127.0.0.1"):
+        folder, _ = pacs_source.retrieved(server.address, QUERY, lambda *_: None)
+        assert list(folder.rglob("*.dcm"))
     assert not folder.exists()
-    pacs_source.remove()  # nothing there: nothing happens
-
-
-def test_the_folder_goes_with_the_viewer():
-    with TestClient(viewer_app(Settings(Path("m"), Path("s"))), base_url="http://127.0.0.1"):
-        folder = pacs_source._folder()
-        assert folder.is_dir()
+    with pytest.raises(Stopped):
+        pacs_source.retrieved(server.address, QUERY, lambda *_: None)
     assert not folder.exists()
 
 
@@ -98,3 +125,46 @@ def test_the_worklist_says_that_a_pacs_denies_access(pacs, open_page, model_fold
     pacs.faults.append(lambda handler: handler.reply(b"", "text/plain", 403) or True)
     page = open_page(model_folder, Path(pacs.address), "--query", QUERY)
     assert any("the PACS denies it" in text for text in alerts(page))
+
+
+def trickling(handler: Handler) -> bool:
+    """A series that comes instance by instance, each a moment after the other."""
+    if not handler.is_retrieval:
+        return False
+    bodies = [part(encoded(one)) for one in handler.server.instances]
+    handler.reply(b"", f"multipart/related; boundary={BOUNDARY.decode()}", length=sum(map(len, bodies)))
+    for body in bodies:
+        handler.wfile.write(body)
+        handler.wfile.flush()
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ((signal.SIGTERM,), -signal.SIGTERM),
+        pytest.param((signal.SIGINT,), 130, marks=pytest.mark.slow),
+        pytest.param((signal.SIGINT, signal.SIGINT), 130, marks=pytest.mark.slow),
+        pytest.param((signal.SIGHUP,), -signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+    ids=["SIGTERM", "Ctrl-C", "Ctrl-C twice", "its window closed"],
+)
+def test_a_series_under_way_goes_with_the_viewer(signals, code, model_folder, tmp_path):
+    with serving() as server:
+        server.instances, server.faults = instances(600), [trickling]
+        with heeded():
+            viewer = subprocess.Popen(
+                [sys.executable, "-c", VIEWER, str(model_folder), server.address, QUERY],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                env={**os.environ, "TMPDIR": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "own")},
+            )  # fmt: skip
+        assert any("?token=" in line for line in viewer.stdout)
+        while viewer.poll() is None and not list(tmp_path.glob("scanline-*/scans/.partial/*/*.dcm")):
+            time.sleep(0.01)
+        for number in signals:
+            viewer.send_signal(number)
+            time.sleep(0.01)
+        said, _ = viewer.communicate(timeout=120)
+    assert viewer.returncode == code, said
+    assert list(tmp_path.glob("scanline-*")) == []

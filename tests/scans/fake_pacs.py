@@ -2,7 +2,9 @@
 
 import json
 import socket
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,9 +50,26 @@ def deflated_bomb() -> bytes:
     return encoded(ds)
 
 
+def deflated_giant(gibibytes: int) -> bytes:
+    """A deflated image with as many GiB of zeros, in 1 MB each: one MiB is deflated, and stands there many times."""
+    (ds,) = instances(1)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    whole = encoded(ds)
+    meta = 144 + struct.unpack_from("<I", whole, 140)[0]  # preamble, DICM, and the element of that length (PS3.10 7.1)
+    engine = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(whole[meta:])
+    head = inflated + struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, gibibytes * 2**30)
+    begun = engine.compress(head) + engine.flush(zlib.Z_FULL_FLUSH)
+    mebibyte = engine.compress(bytes(2**20)) + engine.flush(zlib.Z_FULL_FLUSH)
+    return whole[:meta] + begun + mebibyte * (1024 * gibibytes) + engine.flush()
+
+
+def part(body: bytes, boundary: bytes = BOUNDARY) -> bytes:
+    return b"\r\n--" + boundary + b"\r\nContent-Type: application/dicom\r\n\r\n" + body
+
+
 def multipart(bodies: list[bytes], boundary: bytes = BOUNDARY) -> bytes:
-    head = b"\r\nContent-Type: application/dicom\r\n\r\n"
-    return b"".join(b"\r\n--" + boundary + head + body for body in bodies) + b"\r\n--" + boundary + b"--\r\n"
+    return b"".join(part(body, boundary) for body in bodies) + b"\r\n--" + boundary + b"--\r\n"
 
 
 class Server(ThreadingHTTPServer):

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.scans.fake_pacs import (
     Answer,
     Handler,
     Server,
+    deflated_giant,
     encoded,
     instances,
     multipart,
@@ -345,6 +347,18 @@ def test_j13_a_bomb(server: Server, tmp_path: Path) -> None:
     bomb = gzip.compress(bytes(2**26))
     server.faults = [answering(bomb, PARTS, Content_Encoding="gzip")]
     refused(server, tmp_path, Reason.TOO_LARGE, "more than 1048576 bytes at once")
+
+
+@pytest.mark.parametrize("kind", [PARTS, "multipart/related", "application/dicom", "application/dicom+json"])
+def test_j13_a_deflated_bomb(server: Server, kind: str, tmp_path: Path) -> None:
+    bomb = deflated_giant(2)
+    server.faults = [answering(multipart([bomb]) if kind == PARTS else bomb, kind)]
+    tracemalloc.start()
+    try:
+        refused(server, tmp_path, Reason.TOO_LARGE, "would grow to", replace(QUICK, part_bytes=2**23))
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")

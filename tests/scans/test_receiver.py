@@ -113,9 +113,13 @@ def test_a_full_disk_is_told_to_the_sender(running: Receiver, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "write_bytes", full)
-        assert send(running.port, *instances(1)) == [OUT_OF_RESOURCES]
+    def refused(*_: object) -> None:
+        raise UsageError("it can't be written there")
+
+    for fail in (full, refused):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "write_bytes", fail)
+            assert send(running.port, *instances(1)) == [OUT_OF_RESOURCES]
     running.min_free_bytes = 2**60
     assert send(running.port, *instances(1)) == [OUT_OF_RESOURCES]
     running.min_free_bytes = 0
@@ -130,7 +134,7 @@ def test_ae_titles_that_can_not_be(title: str, tmp_path: Path) -> None:
 
 def test_a_folder_that_can_not_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UsageError, match=r"file/in: can't be made a folder \(NotADirectoryError\); choose another"):
+    with pytest.raises(UsageError, match=r"file/in: can't be made or written to \(Not a directory\); choose"):
         Receiver("SCANLINE", tmp_path / "file" / "in").start("127.0.0.1", 0)
 
 

@@ -1,4 +1,3 @@
-import errno
 import os
 import resource
 import shutil
@@ -205,7 +204,7 @@ def test_wrong_use_is_said_before_anything_is_written(model: Path, scans: Path, 
         score(Request(scans, model, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UsageError, match="can't be made a folder"):
+    with pytest.raises(UsageError, match=r"--out .*file: can't be made or written to \(Not a directory\)"):
         score(Request(model, scans, tmp_path / "file"))
 
 
@@ -390,14 +389,3 @@ def test_maps_made_in_two_ways_are_never_mixed(tmp_path: Path, kind: str) -> Non
     score(plain)
     add_report(model, "explanation.json", {})
     assert score(plain).read_now == 0
-
-
-def test_a_folder_on_a_read_only_disk_is_told(
-    model: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, "")
-
-    monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(UsageError, match=r"can't be made a folder \(OSError\); choose another"):
-        score(Request(model, scans, tmp_path / "out"))

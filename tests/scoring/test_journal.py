@@ -133,8 +133,8 @@ def test_a_folder_that_can_not_be_written_to_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def refuse(*_: object, **__: object) -> int:
-        raise OSError(number, "")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(UsageError, match=r"journal.jsonl: can't be opened for writing; choose another --out"):
+    with pytest.raises(UsageError, match=rf"journal.jsonl: can't be opened for writing \({os.strerror(number)}\)"):
         Journal(tmp_path / "journal.jsonl", SETTINGS)

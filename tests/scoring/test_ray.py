@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from pipeline.domain import UsageError
@@ -15,6 +16,11 @@ from pipeline.scoring.folder import Request, score
 from pipeline.scoring.journal import Row
 from tests.scoring.scenes import save_folder, save_nifti, save_tiny_model
 from tests.scoring.test_folder import timeless
+
+MOMENTS = {
+    *("ContentDate", "ContentTime", "InstanceCreationDate", "InstanceCreationTime", "ContributionDateTime"),
+    *("DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
+}
 
 ray = pytest.importorskip("ray")
 
@@ -44,6 +50,40 @@ def test_the_table_is_that_of_the_local_engine(model: Path, tmp_path: Path, monk
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     save_nifti(scans / "new.nii", 3)
     assert score(Request(model, scans, tmp_path / "ray", workers=1)).read_now == 1  # the journal is the same
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("importable")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_dicom_results_and_maps_are_those_of_the_local_engine(model: Path, tmp_path: Path) -> None:
+    scans, kinds = save_folder(tmp_path / "in", good=2), ("dicom", "saliency")
+    outs = {name: tmp_path / name for name in ("local", "ray")}
+    for name, out in outs.items():
+        score(Request(model, scans, out, workers=1, kinds=kinds, engine=name))
+    assert timeless(outs["ray"]) == timeless(outs["local"])
+    local, far = (
+        {str(path.relative_to(out)): path for kind in kinds for path in (out / kind).rglob("*.*")}
+        for out in outs.values()
+    )
+    assert sorted(far) == sorted(local)
+    assert {path.suffix for path in local.values()} == {".dcm", ".gz"}
+    for name, path in local.items():
+        if path.suffix == ".dcm":
+            assert momentless(far[name]) == momentless(path)
+        else:
+            assert far[name].read_bytes() == path.read_bytes()
+
+
+def momentless(path: Path) -> dict[str, object]:
+    """All elements of an object but those that say when it was made."""
+
+    def drop(within: pydicom.Dataset, element: pydicom.DataElement) -> None:
+        if element.keyword in MOMENTS:
+            del within[element.tag]
+
+    ds = pydicom.dcmread(path)
+    ds.walk(drop)
+    return ds.file_meta.to_json_dict() | ds.to_json_dict()
 
 
 def machine(cpus: float, gpus: float = 0.0, alive: bool = True) -> dict[str, object]:
@@ -89,6 +129,19 @@ def test_a_full_disk_of_an_actor_is_one_here_and_its_rows_are_kept(
     with pytest.raises(OSError, match="No space left") as told:
         engine._row(last)
     assert told.value.errno == errno.ENOSPC
+
+
+def test_a_folder_that_an_actor_can_not_write_to_is_told_here(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows_here(*_: object) -> Iterator[Row]:
+        yield Row("0" * 16, "ok", probabilities={"nodule": 0.5})
+        raise UsageError("sr.dcm can't be written there")
+
+    monkeypatch.setattr(engine, "rows_here", rows_here)
+    _, last = engine._Scorer(model, (), tmp_path, 1, 9.0)({"item": []})["row"]
+    with pytest.raises(UsageError, match="can't be written there"):
+        engine._row(last)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
