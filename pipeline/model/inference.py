@@ -25,17 +25,22 @@ BATCH = 8
 
 
 def outputs_of(
-    network: Classifier, arrays: NDArray[np.float32], device: torch.device, flips: Sequence[str] = ()
+    network: Classifier,
+    arrays: NDArray[np.float32],
+    device: torch.device,
+    flips: Sequence[str] = (),
+    bf16: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Raw outputs [scan, finding] and pooled features [scan, feature] of inputs [scan, channel, (z,) y, x].
 
     Args:
         flips: Axes of the input ("x", "y", "z"): the outputs for all mirror images along them are averaged. Features
             are those of the input as it is.
+        bf16: Whether the features are computed in it, as far as torch's autocast takes it; heads stay in fp32.
     """
     mirrored = mirrors(flips)[1:]
     parts = (np.asarray(arrays[start : start + BATCH]) for start in range(0, len(arrays), BATCH))
-    begun = (_with_less(network, part, device, mirrored) for part in parts)
+    begun = (_with_less(network, part, device, mirrored, bf16) for part in parts)
     logits, features = zip(*([one.cpu().numpy() for one in both] for both in _one_behind(begun)), strict=True)
     return np.concatenate(logits), np.concatenate(features)
 
@@ -49,7 +54,9 @@ def _one_behind(begun: Iterable[Begun]) -> Iterator[Begun]:
     yield from before
 
 
-def _with_less(network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]]) -> Begun:
+def _with_less(
+    network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]], bf16: bool
+) -> Begun:
     """The outputs of at most BATCH inputs; where memory ends, in smaller batches, then on the CPU.
 
     Raises:
@@ -58,7 +65,7 @@ def _with_less(network: Classifier, part: Array, device: torch.device, mirrored:
     size = BATCH
     while size:
         try:
-            return _in_batches(network, part, device, mirrored, size)
+            return _in_batches(network, part, device, mirrored, bf16, size)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_lack_of_memory(error):
                 raise
@@ -68,22 +75,22 @@ def _with_less(network: Classifier, part: Array, device: torch.device, mirrored:
     if device.type == "cpu":
         raise ScanError(Reason.TOO_LARGE, "the network needs more memory for this scan than there is")
     try:
-        return _with_less(network.cpu(), part, torch.device("cpu"), mirrored)
+        return _with_less(network.cpu(), part, torch.device("cpu"), mirrored, bf16)
     finally:
         network.to(device)
 
 
 def _in_batches(
-    network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]], size: int
+    network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]], bf16: bool, size: int
 ) -> Begun:
     logits, features = [], []
     with torch.inference_mode():
         for padded, filled in padded_batches(part, size):
             batch = on_device(torch.from_numpy(padded), device)
-            embedded = network.embed(batch)
-            answers = [network.head(embedded), *(network(batch.flip(dims)) for dims in mirrored)]
-            logits.append(torch.stack([answer.float() for answer in answers]).mean(0)[:filled])
-            features.append(embedded.float()[:filled])
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                embedded = [network.embed(image).float() for image in (batch, *(batch.flip(d) for d in mirrored))]
+            logits.append(torch.stack([network.head(one) for one in embedded]).mean(0)[:filled])
+            features.append(embedded[0][:filled])
     return torch.cat(logits), torch.cat(features)
 
 

@@ -58,10 +58,10 @@ def test_smaller_batches_give_the_same_rows(holds: int, sizes: list[int], error:
 def test_after_the_gpu_comes_the_cpu_and_the_network_goes_back(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     whole = inference._in_batches
 
-    def in_batches(network, part, device, mirrored, size):
+    def in_batches(network, part, device, *how):
         if device.type == "cuda":
             raise OUT_OF_MEMORY[0]
-        return whole(network, part, device, mirrored, size)
+        return whole(network, part, device, *how)
 
     monkeypatch.setattr(inference, "_in_batches", in_batches)
     network = Network(BATCH, OUT_OF_MEMORY[0])
@@ -117,7 +117,7 @@ def test_a_part_is_brought_back_when_the_next_one_is_begun(monkeypatch: pytest.M
             events.append(f"fetch {self.part.min():g}")
             return torch.from_numpy(self.part.reshape(-1, 1))
 
-    monkeypatch.setattr(inference, "_with_less", lambda network, part, device, mirrored: (Begun(part),) * 2)
+    monkeypatch.setattr(inference, "_with_less", lambda network, part, *how: (Begun(part),) * 2)
     logits, features = outputs_of(None, np.arange(19, dtype=np.float32)[:, None, None, None], GPU)
     np.testing.assert_array_equal(logits[:, 0], np.arange(19))
     np.testing.assert_array_equal(features, logits)
