@@ -11,7 +11,7 @@ import tyro
 from pipeline.console import DONE, WRONG_USE, guarded, stderr, stdout
 
 if TYPE_CHECKING:
-    from pipeline.model.engines import Array
+    from pipeline.model.compared import Array
     from pipeline.model.package import Model
 
 DEMO = "python -m pipeline.export runs/demo/run/model --format onnx --out runs/demo/onnx --scans data/demo/scans"

@@ -151,8 +151,8 @@ class AugmentSection(Section):
     flip_axes: tuple[Literal["x", "y", "z"], ...] = ()
     """Patient axes to mirror half of the time: x left-right, y front-back, z up-down. Only where anatomy allows."""
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the inputs that the changes below (all but mixup) reach; the others are mirrored at the most. Turning and
-    moving interpolate, which blurs: at 1 the network never sees an input as sharp as those that it will meet in use."""
+    """Share of the inputs that the changes below reach (but mixup); the others are mirrored at the most. Turning
+    interpolates, which blurs: at 1 the network never sees an input as sharp as those that it will meet in use."""
     rotate_degrees: NonNegativeFinite = 0.0
     """Largest rotation about each axis (in 2D: in the plane)."""
     scale: Fraction = 0.0

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from pipeline import score
 from pipeline.console import DISK_FULL, DONE, WITH_REJECTIONS, WRONG_USE
+from pipeline.files import read_json
 from pipeline.scoring import folder, local
 from tests.scoring.scenes import CANARY, run_here, save_folder, save_nifti, save_tiny_model
 from tests.signals import heeded
@@ -221,6 +223,35 @@ def test_another_backend_gives_the_same_table_and_a_journal_of_its_own(
     pd.testing.assert_frame_equal(tables["torch"], tables["onnx"], atol=2e-6)
     assert score.main(words(model, tmp_path / "scans", "--out", tmp_path / "onnx")) == WRONG_USE
     assert "backend: there onnx, now torch" in capsys.readouterr().err
+    told = read_json(tmp_path / "onnx" / "summary.json")
+    assert (told["backend"], told["precision"]) == ("onnx", "fp32")
+    assert 0 <= told["this_run"]["difference_from_torch_fp32"] < 1e-4
+    assert read_json(tmp_path / "torch" / "summary.json")["this_run"]["difference_from_torch_fp32"] is None
     asked = ("--engine", "ray", "--backend", "onnx")
     assert score.main(words(model, tmp_path / "scans", "--out", tmp_path / "ray", *asked)) == WRONG_USE
     assert "--backend onnx works with --engine local alone" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_bf16_is_near_said_and_never_mixed_with_fp32(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    save_folder(tmp_path / "scans")
+    tables = {}
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / precision
+        score.main(words(model, tmp_path / "scans", "--out", out, "--precision", precision))
+        tables[precision] = pd.read_csv(out / "predictions.csv")
+    gap = (tables["bf16"]["p_nodule"] - tables["fp32"]["p_nodule"]).abs().max()
+    assert 0 < gap < 0.02
+    assert re.search(r"torch in bf16: at most [\d.e-]+ in probability from torch in fp32", capsys.readouterr().out)
+    told = read_json(tmp_path / "bf16" / "summary.json")
+    assert (told["backend"], told["precision"]) == ("torch", "bf16")
+    assert 0 < told["this_run"]["difference_from_torch_fp32"] < 0.02
+    assert score.main(words(model, tmp_path / "scans", "--out", tmp_path / "bf16")) == WRONG_USE
+    assert "precision: there bf16, now fp32" in capsys.readouterr().err
+    for other in (("--engine", "ray"), ("--backend", "onnx")):
+        asked = words(model, tmp_path / "scans", "--out", tmp_path / "other", "--precision", "bf16", *other)
+        assert score.main(asked) == WRONG_USE
+        assert "--precision bf16 works with --backend torch and --engine local alone" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from pipeline.explanation.cam import KINDS, activation_maps
 from pipeline.explanation.layers import layer_for
 from pipeline.explanation.occlusion import occlusion_maps
 from pipeline.explanation.trust import map_trust
-from pipeline.model.inference import BATCH, mirrors
+from pipeline.model.inference import BATCH, mirrors, on_device
 from pipeline.model.package import Model
 from pipeline.model.preprocess import ModelInput, preprocess, resample
 
@@ -92,7 +92,8 @@ def grid_saliency(
     total = torch.zeros(len(arrays), *arrays.shape[2:])
     for start in range(0, len(images), BATCH):
         part = images[start : start + BATCH]
-        batch = torch.stack([torch.from_numpy(arrays[row].copy()).flip(dims) for row, dims in part]).to(model.device)
+        batch = torch.stack([torch.from_numpy(arrays[row].copy()).flip(dims) for row, dims in part])
+        batch = on_device(batch, model.device)
         for network in model.networks:
             if way.method == OCCLUSION:
                 found = occlusion_maps(network, batch, output)

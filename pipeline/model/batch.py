@@ -7,6 +7,7 @@ from pipeline.console import stdout
 from pipeline.domain import UsageError
 from pipeline.model.backbone import build_network
 from pipeline.model.memory import available_bytes, step_need
+from pipeline.model.precision import trains_in_bf16
 from pipeline.model.stages import recompute_stages
 
 MOST = 32
@@ -45,7 +46,7 @@ def passes(config: Config, outputs: int, scans: int, device: torch.device) -> bo
             recompute_stages(network)
         optimizer = torch.optim.AdamW(network.parameters())
         inputs = torch.zeros(scans, config.model.channels, *reversed(config.preprocess.size), device=device)
-        half = device.type == "cuda" and config.train.precision != "fp32" and torch.cuda.is_bf16_supported()
+        half = trains_in_bf16(config.train.precision, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             loss = network(inputs).float().square().mean()
         loss.backward()

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.domain import UsageError
+from pipeline.model.compared import Array, Compared, Run
 from pipeline.model.exported import INPUT, OUTPUTS, write_onnx
 from pipeline.model.inference import padded_batches
 from pipeline.model.package import Model
 
-Array: TypeAlias = NDArray[np.float32]
 Graph: TypeAlias = Callable[[Array], dict[str, Array]]
 """Inputs [batch, channel, (z,) y, x] -> `exported.OUTPUTS` by name."""
 EngineName: TypeAlias = Literal["onnx", "openvino"]
@@ -54,7 +53,9 @@ def with_engine(model: Model, name: EngineName) -> Model:
         path = Path(folder) / ("model.xml" if name == "openvino" else "model.onnx")
         (write_openvino if name == "openvino" else write_onnx)(model, path)
         graph = load_graph(path)
-    return replace(model, engine=_Compared(graph, model, name))
+    return replace(
+        model, engine=Compared(_run_of(graph), model, f"{name} and torch", TOLERANCE, "score without --backend")
+    )
 
 
 def disagreement(model: Model, graph: Graph, arrays: Array) -> float:
@@ -64,27 +65,17 @@ def disagreement(model: Model, graph: Graph, arrays: Array) -> float:
     return float(np.abs(model.calibrated(logits).mean(axis=0) - other).max())
 
 
-class _Compared:
-    """A graph as `Model` wants it: logits [member, batch, finding] and each member's features [batch, feature]."""
+def _run_of(graph: Graph) -> Run:
+    """A graph as `Compared` wants it: in padded batches, as torch is run."""
 
-    def __init__(self, graph: Graph, model: Model, name: str) -> None:
-        self._graph, self._name = graph, name
-        self._reference: Model | None = model
-
-    def __call__(self, arrays: Array) -> tuple[Array, list[Array]]:
-        if self._reference is not None:
-            gap = disagreement(self._reference, self._graph, arrays)
-            if not gap <= TOLERANCE:
-                raise UsageError(
-                    f"{self._name} and torch differ by {gap:.2g} in probability on these scans, where {TOLERANCE:g} is "
-                    "allowed: score without --backend"
-                )
-            self._reference = None
-        found = [(self._graph(batch), filled) for batch, filled in padded_batches(arrays)]
+    def run(arrays: Array) -> tuple[Array, list[Array]]:
+        found = [(graph(batch), filled) for batch, filled in padded_batches(arrays)]
         logits, features = (
             np.concatenate([outputs[name][:, :filled] for outputs, filled in found], axis=1) for name in OUTPUTS[1:]
         )
         return logits, list(features)
+
+    return run
 
 
 _MODULES: dict[str, str] = {"onnx": "onnxruntime", "openvino": "openvino"}

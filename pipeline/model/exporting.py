@@ -16,7 +16,8 @@ from pipeline import __version__
 from pipeline.domain import UsageError
 from pipeline.files import make_folder, write_json, write_sums, write_text
 from pipeline.model import bundle
-from pipeline.model.engines import TOLERANCE, Array, Graph, disagreement, load_graph, write_openvino
+from pipeline.model.compared import Array
+from pipeline.model.engines import TOLERANCE, Graph, disagreement, load_graph, write_openvino
 from pipeline.model.exported import INPUT, write_onnx
 from pipeline.model.package import Model
 

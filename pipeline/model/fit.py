@@ -25,6 +25,7 @@ from pipeline.model.learner import BadLossError, EpochReport, Learner
 from pipeline.model.losses import class_weights, scan_weights
 from pipeline.model.memory import keep_freed_memory
 from pipeline.model.plan import Job
+from pipeline.model.precision import trains_in_bf16
 from pipeline.model.processes import rank
 from pipeline.model.stages import recompute_stages
 from pipeline.model.tracking import check_tracking, loggers
@@ -174,12 +175,7 @@ def device_of(config: Config) -> torch.device:
 
 
 def _precision(config: Config) -> Literal["32-true", "bf16-mixed"]:
-    """bf16 on a CPU computes wrong weight gradients of small 3D maps, so auto takes it on capable GPUs only."""
-    on_gpu = device_of(config).type == "cuda"
-    if config.train.precision == "bf16" and not on_gpu:
-        raise UsageError("train.precision: bf16 is for GPUs; on a CPU it computes wrong 3D gradients. Use auto or fp32")
-    capable = on_gpu and torch.cuda.is_bf16_supported()
-    return "bf16-mixed" if capable and config.train.precision != "fp32" else "32-true"
+    return "bf16-mixed" if trains_in_bf16(config.train.precision, device_of(config)) else "32-true"
 
 
 @contextmanager

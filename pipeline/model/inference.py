@@ -1,13 +1,14 @@
 """One network's outputs for many inputs, in padded batches of a fixed size, so that a row does not depend on others."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.domain import Reason, ScanError
 from pipeline.model.backbone import Classifier
@@ -16,27 +17,46 @@ LOG = logging.getLogger(__name__)
 Array: TypeAlias = NDArray[np.float32]
 Outputs: TypeAlias = tuple[Array, Array]
 """Raw outputs [scan, finding] and pooled features [scan, feature]."""
+Begun: TypeAlias = tuple[Tensor, Tensor]
+"""The same on the device, which may still be at work on them."""
 
 BATCH = 8
 """Scans in one forward pass. Fixed and padded, so that a prediction does not depend on its neighbours."""
 
 
 def outputs_of(
-    network: Classifier, arrays: NDArray[np.float32], device: torch.device, flips: Sequence[str] = ()
+    network: Classifier,
+    arrays: NDArray[np.float32],
+    device: torch.device,
+    flips: Sequence[str] = (),
+    bf16: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Raw outputs [scan, finding] and pooled features [scan, feature] of inputs [scan, channel, (z,) y, x].
 
     Args:
         flips: Axes of the input ("x", "y", "z"): the outputs for all mirror images along them are averaged. Features
             are those of the input as it is.
+        bf16: Whether the features are computed in it, as far as torch's autocast takes it; heads stay in fp32.
     """
     mirrored = mirrors(flips)[1:]
-    parts = [np.asarray(arrays[start : start + BATCH]) for start in range(0, len(arrays), BATCH)]
-    answers = [_with_less(network, part, device, mirrored) for part in parts]
-    return np.concatenate([logits for logits, _ in answers]), np.concatenate([features for _, features in answers])
+    parts = (np.asarray(arrays[start : start + BATCH]) for start in range(0, len(arrays), BATCH))
+    begun = (_with_less(network, part, device, mirrored, bf16) for part in parts)
+    logits, features = zip(*([one.cpu().numpy() for one in both] for both in _one_behind(begun)), strict=True)
+    return np.concatenate(logits), np.concatenate(features)
 
 
-def _with_less(network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]]) -> Outputs:
+def _one_behind(begun: Iterable[Begun]) -> Iterator[Begun]:
+    """The same, each once the next is begun: a GPU works on that one while this one is waited for."""
+    before: list[Begun] = []
+    for one in begun:
+        yield from before
+        before = [one]
+    yield from before
+
+
+def _with_less(
+    network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]], bf16: bool
+) -> Begun:
     """The outputs of at most BATCH inputs; where memory ends, in smaller batches, then on the CPU.
 
     Raises:
@@ -45,7 +65,7 @@ def _with_less(network: Classifier, part: Array, device: torch.device, mirrored:
     size = BATCH
     while size:
         try:
-            return _in_batches(network, part, device, mirrored, size)
+            return _in_batches(network, part, device, mirrored, bf16, size)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_lack_of_memory(error):
                 raise
@@ -55,23 +75,30 @@ def _with_less(network: Classifier, part: Array, device: torch.device, mirrored:
     if device.type == "cpu":
         raise ScanError(Reason.TOO_LARGE, "the network needs more memory for this scan than there is")
     try:
-        return _with_less(network.cpu(), part, torch.device("cpu"), mirrored)
+        return _with_less(network.cpu(), part, torch.device("cpu"), mirrored, bf16)
     finally:
         network.to(device)
 
 
 def _in_batches(
-    network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]], size: int
-) -> Outputs:
+    network: Classifier, part: Array, device: torch.device, mirrored: Sequence[tuple[int, ...]], bf16: bool, size: int
+) -> Begun:
     logits, features = [], []
     with torch.inference_mode():
         for padded, filled in padded_batches(part, size):
-            batch = torch.from_numpy(padded).to(device)
-            embedded = network.embed(batch)
-            answers = [network.head(embedded), *(network(batch.flip(dims)) for dims in mirrored)]
-            logits.append(torch.stack([answer.float() for answer in answers]).mean(0).cpu().numpy()[:filled])
-            features.append(embedded.float().cpu().numpy()[:filled])
-    return np.concatenate(logits), np.concatenate(features)
+            batch = on_device(torch.from_numpy(padded), device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                embedded = [network.embed(image).float() for image in (batch, *(batch.flip(d) for d in mirrored))]
+            logits.append(torch.stack([network.head(one) for one in embedded]).mean(0)[:filled])
+            features.append(embedded[0][:filled])
+    return torch.cat(logits), torch.cat(features)
+
+
+def on_device(inputs: Tensor, device: torch.device) -> Tensor:
+    """Inputs on a device; to a GPU out of pinned memory, so that nobody waits for the passes that it is still at."""
+    if device.type != "cuda":
+        return inputs.to(device)
+    return inputs.pin_memory().to(device, non_blocking=True)
 
 
 def padded_batches(arrays: Array, size: int = BATCH) -> Iterator[tuple[Array, int]]:
@@ -84,8 +111,9 @@ def padded_batches(arrays: Array, size: int = BATCH) -> Iterator[tuple[Array, in
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:
-    """A GPU says so by its own type; torch's CPU allocator only in its text."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """A GPU says so by its own type; torch's CPU allocator and that of pinned memory only in their text."""
+    told = any(words in str(error) for words in ("can't allocate memory", "out of memory"))
+    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def mirrors(flips: Sequence[str]) -> list[tuple[int, ...]]:

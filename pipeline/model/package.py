@@ -1,9 +1,11 @@
 """The model folder: everything that scoring and the viewer need, verified byte for byte, nothing that can run code."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,6 +29,17 @@ from pipeline.sections import PreprocessSection
 GATE = "gate.safetensors"
 
 
+class Engine(Protocol):
+    """What runs the networks of a model: inputs -> what `Model.outputs` gives (`pipeline.model.compared`)."""
+
+    @property
+    def difference(self) -> float | None:
+        """The largest one from torch in single precision on the first inputs, in probability; None before them."""
+
+    def __call__(self, arrays: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Raw outputs [member, scan, finding], each member's features beside."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A verified model, ready to predict.
@@ -35,7 +48,7 @@ class Model:
         networks: The ensemble's members, in evaluation mode on `device`.
         evaluation: Content of evaluation.json, None before `evaluate` has run.
         gates: What knows scans unlike those learned from, one a network; empty where there were too few to learn it.
-        engine: What runs the networks instead of torch (`pipeline.model.engines`): inputs -> logits, features.
+        engine: What runs the networks instead of torch in single precision.
     """
 
     folder: Path
@@ -45,7 +58,7 @@ class Model:
     device: torch.device
     evaluation: Mapping[str, object] | None = None
     gates: tuple[Gate, ...] = ()
-    engine: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], list[NDArray[np.float32]]]] | None = None
+    engine: Engine | None = None
 
     @property
     def name(self) -> str:
@@ -118,10 +131,14 @@ class Model:
 
     def outputs(self, arrays: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Raw outputs [member, scan, finding] of inputs [scan, channel, (z,) y, x], each member's features beside."""
-        if self.engine is not None:
-            return self.engine(arrays)
+        return self.passed(arrays) if self.engine is None else self.engine(arrays)
+
+    def passed(
+        self, arrays: NDArray[np.float32], bf16: bool = False
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """The same by torch, whatever the engine."""
         flips = self.settings.test_time_flips
-        each = [outputs_of(network, arrays, self.device, flips) for network in self.networks]
+        each = [outputs_of(network, arrays, self.device, flips, bf16) for network in self.networks]
         return np.stack([logits for logits, _ in each]), [features for _, features in each]
 
     def _near(self, arrays: NDArray[np.float32], features: Sequence[NDArray[np.float32]]) -> list[bool | None]:
@@ -135,6 +152,11 @@ class Model:
         """Calibrated probabilities [member, scan, finding] of raw outputs."""
         each = self.settings.member_calibrations or (self.settings.calibration,) * len(logits)
         return np.stack([c.apply(member.astype(np.float64)) for c, member in zip(each, logits, strict=True)])
+
+    def calls(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each probability [scan, finding] is positive; findings without an operating point never are."""
+        thresholds = [self._thresholds.get(finding, math.inf) for finding in self.findings]
+        return np.asarray(probabilities.round(6) >= thresholds)
 
     def _prediction(
         self, members: NDArray[np.float64], warnings: tuple[str, ...], scan_id: str, near: bool | None

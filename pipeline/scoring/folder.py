@@ -17,6 +17,7 @@ from pipeline.console import progress
 from pipeline.domain import Reason, Scan, UsageError
 from pipeline.explanation.gradcam import way_of
 from pipeline.files import check_apart, check_writable, make_folder
+from pipeline.model.compared import with_bf16
 from pipeline.model.package import Model, load_model
 from pipeline.model.reference import read_reference
 from pipeline.scans.archives import stamped
@@ -52,6 +53,7 @@ class Request:
         engine: "local" for this machine, "ray" for a Ray cluster.
         ray_address: Of the cluster; "" starts Ray on this machine.
         backend: What runs the network.
+        precision: What it computes in; bf16 with torch alone.
     """
 
     model: Path
@@ -64,6 +66,7 @@ class Request:
     engine: Literal["local", "ray"] = "local"
     ray_address: str = ""
     backend: Literal["torch", "onnx", "openvino"] = "torch"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 def score(request: Request) -> Summary:
@@ -88,10 +91,13 @@ def checked_model(request: Request) -> Model:
         raise UsageError(f"--workers is {request.workers}, but needs at least 1 process that reads scans")
     if request.backend != "torch" and request.engine == "ray":
         raise UsageError(f"--backend {request.backend} works with --engine local alone")
+    if request.precision != "fp32" and (request.backend, request.engine) != ("torch", "local"):
+        raise UsageError(f"--precision {request.precision} works with --backend torch and --engine local alone")
     check_apart(request.out, {"SCANS": request.scans, "MODEL": request.model})
     check_writable(request.out)
     if request.backend == "torch":
-        return load_model(request.model)
+        model = load_model(request.model)
+        return with_bf16(model) if request.precision == "bf16" else model
     from pipeline.model.engines import with_engine  # needs the extra [export]
 
     return with_engine(load_model(request.model, "cpu"), request.backend)
@@ -151,6 +157,9 @@ def score_found(
         predictions=tables.predictions,
         units=tables.units,
         model=model.model_id,
+        backend=request.backend,
+        precision=request.precision,
+        difference=model.engine.difference if model.engine else None,
         statuses=Counter(tables.rows["status"]),
         reasons={s: Counter(tables.rows["reason"][tables.rows["status"] == s]) for s in ("rejected", "not_selected")},
         warnings=Counter(code for cell in tables.rows["warnings"] for code in cell.split(";") if code),
@@ -225,6 +234,7 @@ def _settings(request: Request, model: Model) -> dict[str, str]:
     kinds = {kind: "yes" if kind in request.kinds else "no" for kind in WRITERS}
     way = way_of(model) if request.kinds else None  # another `explain --check` may have changed it
     return {
-        "model": model.model_id, "software": __version__, "scans folder": root, "backend": request.backend, **kinds,
+        "model": model.model_id, "software": __version__, "scans folder": root, "backend": request.backend,
+        "precision": request.precision, **kinds,
         "maps": f"{way.method} {way.layer}".strip() if way else "no",
     }  # fmt: skip

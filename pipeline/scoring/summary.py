@@ -21,6 +21,10 @@ class Summary:
         predictions: The table, predictions.csv.
         units: studies.csv or patients.csv; None where the model judges single scans.
         model: Name and hash of the model.
+        backend: What ran the network.
+        precision: What it computed in.
+        difference: The largest one in probability from torch in fp32, on the first batch of this run; None where it was
+            that itself, or had nothing to do.
         statuses: Status -> rows of the table.
         reasons: Status other than ok -> reason -> rows of the table.
         warnings: Code -> rows of the table.
@@ -36,6 +40,9 @@ class Summary:
     predictions: Path
     units: Path | None
     model: str
+    backend: str
+    precision: str
+    difference: float | None
     statuses: Counter[str]
     reasons: dict[str, Counter[str]]
     warnings: Counter[str]
@@ -61,6 +68,8 @@ def write_summary(path: Path, summary: Summary) -> None:
     """Write summary.json."""
     write_json(path, {
         "model": summary.model,
+        "backend": summary.backend,
+        "precision": summary.precision,
         "found": summary.found,
         "rows": summary.statuses.total(),
         "statuses": summary.statuses,
@@ -73,6 +82,7 @@ def write_summary(path: Path, summary: Summary) -> None:
             "seconds": round(summary.seconds, 3),
             "scans_per_second": round(summary.scans_per_second, 3),
             "seconds_by_step": {step: round(summary.steps.get(step, 0.0), 3) for step in STEPS},
+            "difference_from_torch_fp32": summary.difference,
         },
         "drift": [asdict(one) for one in summary.drift],
     })  # fmt: skip
@@ -89,6 +99,9 @@ def in_words(summary: Summary) -> list[str]:
         total = max(sum(summary.steps.values()), 1e-9)
         shares = (f"{step} {summary.steps.get(step, 0.0) / total:.0%}" for step in STEPS)
         lines.append(f"  time: {', '.join(shares)}")
+    if summary.difference is not None:
+        taken, gap = f"{summary.backend} in {summary.precision}", f"{summary.difference:.2g}"
+        lines.append(f"  {taken}: at most {gap} in probability from torch in fp32, on the first batch")
     for status, n in sorted(summary.statuses.items()):
         why = listed(summary.reasons.get(status, Counter()))
         lines.append(f"  {status:<12}{n:>7}  {why}".rstrip())

@@ -39,6 +39,7 @@ class Network:
 OUT_OF_MEMORY = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
+    RuntimeError("CUDA error: out of memory"),  # of pinned memory
     MemoryError(),
 )
 
@@ -57,10 +58,10 @@ def test_smaller_batches_give_the_same_rows(holds: int, sizes: list[int], error:
 def test_after_the_gpu_comes_the_cpu_and_the_network_goes_back(monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     whole = inference._in_batches
 
-    def in_batches(network, part, device, mirrored, size):
+    def in_batches(network, part, device, *how):
         if device.type == "cuda":
             raise OUT_OF_MEMORY[0]
-        return whole(network, part, device, mirrored, size)
+        return whole(network, part, device, *how)
 
     monkeypatch.setattr(inference, "_in_batches", in_batches)
     network = Network(BATCH, OUT_OF_MEMORY[0])
@@ -79,3 +80,46 @@ def test_a_scan_that_is_too_much_for_all_is_refused() -> None:
 def test_other_errors_are_not_taken_for_it() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         outputs_of(Network(0, RuntimeError("shapes do not fit")), ARRAYS[:1], CPU)
+
+
+class Copied:
+    """A tensor that tells how it is copied."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+
+    def pin_memory(self) -> "Copied":
+        self.asked.append(("pin_memory",))
+        return self
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Copied":
+        self.asked.append((device.type, non_blocking))
+        return self
+
+
+@pytest.mark.parametrize(("device", "asked"), [(CPU, [("cpu", False)]), (GPU, [("pin_memory",), ("cuda", True)])])
+def test_copies_to_a_gpu_alone_are_pinned_and_not_waited_for(device, asked) -> None:
+    inputs = Copied()
+    assert inference.on_device(inputs, device) is inputs
+    assert inputs.asked == asked
+
+
+def test_a_part_is_brought_back_when_the_next_one_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU is given to do ahead, and no more: with all parts begun at once, all would lie in its memory."""
+    events = []
+
+    class Begun:
+        def __init__(self, part: np.ndarray) -> None:
+            self.part = part
+            events.append(f"begin {part.min():g}")
+
+        def cpu(self) -> torch.Tensor:
+            events.append(f"fetch {self.part.min():g}")
+            return torch.from_numpy(self.part.reshape(-1, 1))
+
+    monkeypatch.setattr(inference, "_with_less", lambda network, part, *how: (Begun(part),) * 2)
+    logits, features = outputs_of(None, np.arange(19, dtype=np.float32)[:, None, None, None], GPU)
+    np.testing.assert_array_equal(logits[:, 0], np.arange(19))
+    np.testing.assert_array_equal(features, logits)
+    fetches = [events[i] for i in range(len(events)) if i == 0 or events[i] != events[i - 1]]
+    assert fetches == ["begin 0", "begin 8", "fetch 0", "begin 16", "fetch 8", "fetch 16"]

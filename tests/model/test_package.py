@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from pipeline import load_model
 from pipeline.files import write_sums
 from pipeline.model.package import ModelError, binary_entropy_bits, verify
-from tests.model.tiny import marked, save_tiny
+from pipeline.sections import ModelSection
+from tests.model.tiny import SECTION, marked, save_tiny
 
 VOLUME = marked((30, 30, 20), np.diag([2.0, 2, 3, 1]), (10, 20, 8), radius=3)
 
@@ -45,6 +46,22 @@ def test_a_prediction_does_not_depend_on_its_neighbours(saved) -> None:
     together = model.outputs(arrays)[0][0]
     alone = np.concatenate([model.outputs(arrays[k : k + 1])[0][0] for k in range(11)])
     np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("section", "layout"),
+    [
+        ({"model": SECTION}, torch.channels_last_3d),
+        ({"model": ModelSection(dimensions=2, backbone="resnet10t")}, torch.channels_last),
+    ],
+    ids=["3d", "2d"],
+)
+def test_a_loaded_network_has_the_layout_that_it_was_trained_in(tmp_path, section, layout) -> None:
+    """Which is a third faster; what is loaded and moved to a device must not lose it."""
+    (network,) = load_model(save_tiny(tmp_path / "model", **section), "cpu").networks
+    kernels = [p for p in network.parameters() if p.ndim > 2 and p.shape[1] > 1 and max(p.shape[2:]) > 1]
+    assert kernels
+    assert all(p.is_contiguous(memory_format=layout) and not p.is_contiguous() for p in kernels)
 
 
 def test_an_ensemble_averages_probabilities(tmp_path) -> None:
