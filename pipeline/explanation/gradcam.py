@@ -95,10 +95,11 @@ def grid_saliency(
         batch = torch.stack([torch.from_numpy(arrays[row].copy()).flip(dims) for row, dims in part])
         batch = on_device(batch, model.device)
         for network in model.networks:
-            if way.method == OCCLUSION:
-                found = occlusion_maps(network, batch, output)
-            else:
-                found = activation_maps(network, batch, output, way.method, way.layer)
+            with model.in_use:
+                if way.method == OCCLUSION:
+                    found = occlusion_maps(network, batch, output)
+                else:
+                    found = activation_maps(network, batch, output, way.method, way.layer)
             for (row, dims), one in zip(part, found.cpu(), strict=True):
                 total[row] += one.flip(dims)
     return np.asarray(total / (len(model.networks) * len(mirrors(flips))), dtype=np.float32)

@@ -1,8 +1,10 @@
 """The model folder: everything that scoring and the viewer need, verified byte for byte, nothing that can run code."""
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -49,6 +51,7 @@ class Model:
         evaluation: Content of evaluation.json, None before `evaluate` has run.
         gates: What knows scans unlike those learned from, one a network; empty where there were too few to learn it.
         engine: What runs the networks instead of torch in single precision.
+        in_use: Held while the networks run: heat maps hook into them, so that two threads must not run them at once.
     """
 
     folder: Path
@@ -59,6 +62,7 @@ class Model:
     evaluation: Mapping[str, object] | None = None
     gates: tuple[Gate, ...] = ()
     engine: Engine | None = None
+    in_use: AbstractContextManager[bool] = field(default_factory=threading.RLock, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -138,7 +142,8 @@ class Model:
     ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """The same by torch, whatever the engine."""
         flips = self.settings.test_time_flips
-        each = [outputs_of(network, arrays, self.device, flips, bf16) for network in self.networks]
+        with self.in_use:
+            each = [outputs_of(network, arrays, self.device, flips, bf16) for network in self.networks]
         return np.stack([logits for logits, _ in each]), [features for _, features in each]
 
     def _near(self, arrays: NDArray[np.float32], features: Sequence[NDArray[np.float32]]) -> list[bool | None]:
