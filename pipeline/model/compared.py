@@ -17,7 +17,7 @@ Run: TypeAlias = Callable[[Array], tuple[Array, list[Array]]]
 """Inputs [scan, channel, (z,) y, x] -> raw outputs [member, scan, finding], each member's features [scan, feature]."""
 
 BF16_TOLERANCE = 0.02
-"""Largest difference from fp32, in probability. Most seen with nine models and 2,370 scans: 0.0116 (decision 16)."""
+"""Largest difference from fp32, in probability. Most seen in 2,370 predictions of nine models: 0.0116 (decision 16)."""
 
 
 class Compared:
