@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.memory import at_work
-from app.scorer import model_in_use
 from app.session import OpenScan, heat_map
 from pipeline.explanation.evidence import slice_evidence
 from pipeline.model.package import Model
@@ -29,9 +28,7 @@ def _curve(model: Model, scan: OpenScan, finding: str) -> list[float] | None:
         return None
     if model.settings.model.architecture == "slices":
         with at_work:
-            volume = scan.volume
-            with model_in_use:
-                curve = slice_evidence(model, volume, finding)
+            curve = slice_evidence(model, scan.volume, finding)
     else:
         curve = brightest(heat_map(model, scan, finding))
     return [round(float(value), 4) for value in curve]

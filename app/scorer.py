@@ -18,9 +18,6 @@ from pipeline.scans.isolated import Finished, run_isolated
 HOLD_S = 2.0
 """A batch that is not full after this time goes through the network as it is."""
 
-model_in_use = threading.Lock()
-"""Grad-CAM hooks into the network, so one thread at a time may run it: a batch of the scorer, or a reader's scan."""
-
 
 class Scorer:
     """Scores of one model that were made here, in memory: at most one job at a time, shared by all browser tabs.
@@ -73,11 +70,10 @@ class Scorer:
         outcomes: dict[str, Prediction | ScanError] = {
             one.item.scan_id: one.result for one in batch if isinstance(one.result, ScanError)
         }
-        with model_in_use:
-            try:
-                outcomes |= zip(ids, self._model.predict_inputs(inputs, ids), strict=True) if inputs else ()
-            except ScanError:
-                outcomes |= {scan_id: self._alone(item, scan_id) for item, scan_id in zip(inputs, ids, strict=True)}
+        try:
+            outcomes |= zip(ids, self._model.predict_inputs(inputs, ids), strict=True) if inputs else ()
+        except ScanError:
+            outcomes |= {scan_id: self._alone(item, scan_id) for item, scan_id in zip(inputs, ids, strict=True)}
         now = datetime.now(UTC)
         return {scan_id: Score(outcome, now) for scan_id, outcome in outcomes.items()}
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.catalog import Score, is_current
 from app.display import Window, sample, windows
 from app.memory import at_work, decoded
-from app.scorer import Scorer, model_in_use
+from app.scorer import Scorer
 from pipeline.domain import Identity, Prediction, Reason, Scan, ScanError, Volume, Voxels
 from pipeline.explanation.gradcam import saliency
 from pipeline.explanation.similar import Neighbour, similar
@@ -171,9 +171,7 @@ def heat_map(model: Model, scan: OpenScan, finding: str) -> NDArray[np.uint8]:
 
     def made() -> NDArray[np.uint8]:
         with at_work:
-            volume = scan.volume
-            with model_in_use:
-                return (saliency(model, volume, finding) * 255 + 0.5).astype(np.uint8)
+            return (saliency(model, scan.volume, finding) * 255 + 0.5).astype(np.uint8)
 
     return scan.heat(finding, made)
 
@@ -187,15 +185,12 @@ def neighbours(model: Model, scan: OpenScan, run: Path, count: int) -> list[Neig
     """
     if not scan.near:
         with at_work:
-            volume = scan.volume
-            with model_in_use:
-                scan.near = similar(run, model, volume, count)
+            scan.near = similar(run, model, scan.volume, count)
     return scan.near
 
 
 def _predicted(model: Model, volume: Volume) -> Prediction | ScanError:
     try:
-        with model_in_use:
-            return model.predict(volume)
+        return model.predict(volume)
     except ScanError as error:
         return error

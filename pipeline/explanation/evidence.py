@@ -24,7 +24,7 @@ def slice_evidence(model: Model, volume: Volume, finding: str) -> NDArray[np.flo
         raise KeyError(f"the model predicts {', '.join(model.findings)}, not {finding}")
     item = preprocess(volume, model.preprocess, model.channels)
     inputs = torch.from_numpy(item.array[np.newaxis]).to(model.device)
-    with torch.inference_mode():
+    with model.in_use, torch.inference_mode():
         members = torch.stack([network.slice_evidence(inputs)[0] for network in model.networks])
     own = members.mean(0)[model.findings.index(finding)].cpu().numpy()
     i, j, k = volume.shape

@@ -65,7 +65,7 @@ def test_a_batch_with_an_input_that_the_network_cannot_take_is_done_one_by_one(m
 def test_it_stops_when_told_and_keeps_what_is_scored(model, scans, monkeypatch):
     monkeypatch.setattr(module, "BATCH", 1)
     scorer = Scorer(model)
-    with module.model_in_use:  # the first scan waits for the network
+    with model.in_use:  # the first scan waits for the network
         scorer.start(find_scans(scans)[0])
         scorer.stop()
     wait(scorer)

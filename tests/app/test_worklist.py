@@ -67,7 +67,7 @@ def test_one_scan_is_said_in_singular(open_page, model_folder, scans):
 
 def test_while_it_scores_the_page_shows_how_far_it_is(open_page, model_folder, scans):
     page = open_page(model_folder, scans)
-    with session.model_in_use:
+    with session.the_model(model_folder).in_use:
         page = page.button(key="score").click().run()
         assert not page.exception
         assert "stop" in [button.key for button in page.button]

@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ from pipeline.domain import UsageError
 from pipeline.explanation.evidence import slice_evidence
 from pipeline.model.preprocess import preprocess
 from pipeline.sections import ModelSection, PreprocessSection
-from tests.model.tiny import lively, marked, save_tiny
+from tests.model.tiny import lively_model, marked, save_tiny
 
 SLICES = ModelSection(architecture="slices", backbone="test_resnet")
 
@@ -16,12 +17,7 @@ SLICES = ModelSection(architecture="slices", backbone="test_resnet")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     rules = PreprocessSection(size=(64, 64, 10))
-    model = load_model(
-        save_tiny(tmp_path_factory.mktemp("slices") / "model", members=2, model=SLICES, preprocess=rules), "cpu"
-    )
-    for network in model.networks:
-        lively(network)
-    return model
+    return lively_model(tmp_path_factory.mktemp("slices") / "model", members=2, model=SLICES, preprocess=rules)
 
 
 def test_the_sum_over_the_slices_is_the_logit(model) -> None:
@@ -58,3 +54,14 @@ def test_other_models_and_findings_are_refused(model, tmp_path) -> None:
         slice_evidence(model, volume, "cyst")
     with pytest.raises(UsageError, match="evidence per slice needs a model"):
         slice_evidence(load_model(save_tiny(tmp_path / "model")), volume, "nodule")
+
+
+def test_it_waits_while_another_thread_runs_the_network(model) -> None:
+    volume, curves = marked((40, 40, 10), np.diag([2.0, 2, 3, 1]), (10, 20, 6)), []
+    reader = threading.Thread(target=lambda: curves.append(slice_evidence(model, volume, "nodule")))
+    with model.in_use:
+        reader.start()
+        reader.join(0.5)
+        assert reader.is_alive()
+    reader.join(60)
+    assert len(curves) == 1

@@ -8,9 +8,9 @@ import torch
 
 from pipeline.domain import OperatingPoint, UsageError
 from pipeline.model.compared import BF16_TOLERANCE, Compared, with_bf16
-from pipeline.model.package import Model, load_model
+from pipeline.model.package import Model
 from pipeline.model.preprocess import ModelInput
-from tests.model.tiny import lively, save_tiny
+from tests.model.tiny import lively_model
 
 
 @pytest.fixture
@@ -21,11 +21,7 @@ def native(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    folder = save_tiny(tmp_path_factory.mktemp("model") / "m", members=2, test_time_flips=("x",))
-    loaded = load_model(folder, "cpu")
-    for network in loaded.networks:
-        lively(network)
-    return loaded
+    return lively_model(tmp_path_factory.mktemp("model") / "m", members=2, test_time_flips=("x",))
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,9 @@ from pipeline.evaluation.calibration import Calibration
 from pipeline.model import engines
 from pipeline.model.engines import disagreement, load_graph, with_engine, write_openvino
 from pipeline.model.exported import CalibrationLayer, WholeModel, write_onnx
-from pipeline.model.package import load_model
 from pipeline.model.preprocess import ModelInput
 from pipeline.sections import ModelSection, PreprocessSection
-from tests.model.tiny import SECTION, lively, save_tiny
+from tests.model.tiny import SECTION, lively_model
 
 CALIBRATIONS = {
     "binary": Calibration("binary", (0.7,), (0.3,)),
@@ -35,14 +34,10 @@ def test_calibration_in_the_graph_is_that_of_the_tables(calibration: Calibration
 def model(tmp_path_factory):
     """Two members with calibrations of their own, mirror images, norms as after training."""
     own = (Calibration("binary", (0.7,), (0.3,)), Calibration("binary", (1.4,), (-0.2,)))
-    folder = save_tiny(
+    return lively_model(
         tmp_path_factory.mktemp("model"), members=2, test_time_flips=("x",), member_calibrations=own,
         preprocess=PreprocessSection(size=(16, 16, 16)),
     )  # fmt: skip
-    loaded = load_model(folder, "cpu")
-    for network in loaded.networks:
-        lively(network)
-    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +115,7 @@ def test_an_engine_that_is_not_installed_is_named(model, monkeypatch) -> None:
 @pytest.mark.slow
 def test_every_architecture_can_be_exported(section, tmp_path) -> None:
     size = (32, 32) if section.dimensions == 2 else (32, 32, 8)
-    loaded = load_model(save_tiny(tmp_path / "model", model=section, preprocess=PreprocessSection(size=size)), "cpu")
-    lively(loaded.networks[0])
+    loaded = lively_model(tmp_path / "model", model=section, preprocess=PreprocessSection(size=size))
     write_onnx(loaded, tmp_path / "model.onnx")
     arrays = np.random.default_rng(2).random((3, 1, *reversed(size)), dtype=np.float32)
     assert disagreement(loaded, load_graph(tmp_path / "model.onnx"), arrays) < 1e-5

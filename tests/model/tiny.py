@@ -8,7 +8,7 @@ import torch
 from pipeline.domain import OperatingPoint, ReadRules, Volume
 from pipeline.evaluation.calibration import uncalibrated
 from pipeline.model.backbone import build_network
-from pipeline.model.package import Settings, save_model
+from pipeline.model.package import Model, Settings, load_model, save_model
 from pipeline.sections import ModelSection, PreprocessSection
 
 SECTION = ModelSection(dimensions=3, backbone="resnet10", width=0.125, stem_size=3, stem_pool=False)
@@ -42,3 +42,11 @@ def lively(network: torch.nn.Module) -> torch.nn.Module:
             module.running_mean.uniform_(-0.1, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     return network.eval()
+
+
+def lively_model(folder: Path, members: int = 1, **changes) -> Model:
+    """A tiny model, saved and loaded, with norms as after training."""
+    model = load_model(save_tiny(folder, members, **changes), "cpu")
+    for network in model.networks:
+        lively(network)
+    return model
