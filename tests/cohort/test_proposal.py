@@ -67,6 +67,7 @@ def test_each_kind_of_scan_gets_its_own(tmp_path, scans, size, dimensions, inten
     assert config.preprocess.intensity == intensity
     assert config.model.stem_stride == (1 if max(size) <= 40 else 2)
     assert ("x" in config.augment.flip_axes) is (dimensions == 3 or intensity == "window")
+    assert config.augment.probability == 0.5  # some inputs stay as sharp as those in use
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (1, 3), (100, 3)])
