@@ -213,7 +213,8 @@ class TrainSection(Section):
     gradient_clip: NonNegativeFinite = 1.0
     """Largest norm of the gradient; 0 does not clip."""
     ema: Fraction = 0.0
-    """Decay a step of a moving average of the weights, which is what is judged and kept, for example 0.99; 0: none."""
+    """Decay a step of a moving average of the weights, which is what is judged and kept, for example 0.99 (less in the
+    first steps); 0: none."""
     recompute: bool = False
     """Keep no feature maps inside the stages for the backward pass, compute them again there: about a third slower,
     a fraction of the memory; for large volumes."""

@@ -10,7 +10,7 @@ from typing import Literal
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from numpy.typing import NDArray
 
 from pipeline.cohort.manifest import Cohort
@@ -18,6 +18,7 @@ from pipeline.config import Config
 from pipeline.console import Bar, progress, stdout
 from pipeline.domain import UsageError
 from pipeline.files import write_json, write_text
+from pipeline.model.averaging import moving_average
 from pipeline.model.backbone import Classifier, build_network, count_parameters
 from pipeline.model.checkpoints import BEST, LAST, WholeFiles, keepers, newest
 from pipeline.model.dataset import Inputs, ScanDataset, plain_loader, train_loader
@@ -119,7 +120,7 @@ def build_trainer(job: Job, config: Config, bar: Bar, *more: Callback) -> lightn
     if job.select and rules.patience:
         callbacks.append(EarlyStopping("tune_score", mode="max", patience=rules.patience))
     if rules.ema:
-        callbacks.append(EMAWeightAveraging(decay=rules.ema))
+        callbacks.append(moving_average(rules.ema))
     several, strategy = rules.devices * rules.num_nodes > 1, rules.strategy
     if several and strategy == "auto":
         # frozen stages have no gradients, which plain ddp waits for
