@@ -150,7 +150,7 @@ class AugmentSection(Section):
 
     flip_axes: tuple[Literal["x", "y", "z"], ...] = ()
     """Patient axes to mirror half of the time: x left-right, y front-back, z up-down. Only where anatomy allows."""
-    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
+    probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the inputs that the changes below reach (but mixup); the others are mirrored at the most. Turning
     interpolates, which blurs: at 1 the network never sees an input as sharp as those that it will meet in use."""
     rotate_degrees: NonNegativeFinite = 0.0

@@ -187,7 +187,6 @@ def _augment(scans: Scans, dimensions: int, reasons: dict[str, str]) -> AugmentS
     reasons["augment.probability"] = "half of the inputs stay as sharp as those in use"
     return AugmentSection(
         flip_axes=("x",) if mirror else (),
-        probability=0.5,
         rotate_degrees=10,
         scale=0.1,
         translate=0.05,

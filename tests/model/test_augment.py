@@ -45,8 +45,8 @@ def test_rotation_keeps_shapes_in_an_oblong_input() -> None:
 
 
 EVERYTHING = AugmentSection(
-    flip_axes=("x", "y", "z"), rotate_degrees=20, scale=0.2, translate=0.1, intensity=0.1, noise=0.1, elastic=0.05,
-    blur=1.0, low_resolution=1.0, cutout=0.4, mixup=0.4,
+    flip_axes=("x", "y", "z"), probability=1, rotate_degrees=20, scale=0.2, translate=0.1, intensity=0.1,
+    noise=0.1, elastic=0.05, blur=1.0, low_resolution=1.0, cutout=0.4, mixup=0.4,
 )  # fmt: skip
 
 
