@@ -5,12 +5,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from numpy.typing import NDArray
 
 from pipeline.cohort.manifest import Cohort
@@ -120,7 +121,7 @@ def build_trainer(job: Job, config: Config, bar: Bar, *more: Callback) -> lightn
     if job.select and rules.patience:
         callbacks.append(EarlyStopping("tune_score", mode="max", patience=rules.patience))
     if rules.ema:
-        callbacks.append(moving_average(rules.ema))
+        callbacks.append(WeightAveraging(avg_fn=partial(moving_average, rules.ema)))
     several, strategy = rules.devices * rules.num_nodes > 1, rules.strategy
     if several and strategy == "auto":
         # frozen stages have no gradients, which plain ddp waits for

@@ -4,13 +4,13 @@ import pytest
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from pipeline.model.averaging import _average
+from pipeline.model.averaging import moving_average
 
 
 def average_of(values, decay):
     """What the callback keeps of weights that pass through these values."""
     network = nn.BatchNorm1d(1)
-    mean = AveragedModel(network, avg_fn=partial(_average, decay), use_buffers=True)
+    mean = AveragedModel(network, avg_fn=partial(moving_average, decay), use_buffers=True)
     for value in values:
         nn.init.constant_(network.weight, value)
         network.num_batches_tracked += 1
