@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
@@ -178,14 +177,6 @@ def complete(result: Dataset, source: Source) -> None:
         result.ImageLaterality = side
     else:
         result.Laterality = laterality if laterality in ("L", "R") else ""
-
-
-def encoded(result: Dataset) -> bytes:
-    """The object as a file."""
-    stream = BytesIO()
-    with refusing("the result"):
-        result.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def contributor(author: Author) -> Sequence[hd.ContributingEquipment]:

@@ -11,7 +11,6 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 
 import pydicom
@@ -26,6 +25,7 @@ from pipeline.scans.boundary import refusing
 from pipeline.scans.burned_in import why_burned_in
 from pipeline.scans.deflated import check_deflated
 from pipeline.scans.elements import PIXEL_TAGS
+from pipeline.scans.encoding import encoded
 from pipeline.scans.values import text_in
 
 Action = Callable[[Dataset, tuple[int, int]], None]
@@ -137,12 +137,9 @@ class _Cleaner:
         self._declare(ds)
         ds.file_meta = FileMetaDataset()
         ds.file_meta.TransferSyntaxUID = syntax
-        ds.preamble = b"\0" * 128
-        stream = BytesIO()
-        ds.save_as(stream, enforce_file_format=True)
         study, series, instance = (key.digest("file", uid).hex()[:16] for uid in uids)
         name = Path(patient, study, series, f"{instance}.dcm")
-        return Cleaned(stream.getvalue(), name, modality, self._counts, burned_in)
+        return Cleaned(encoded(ds, "the copy"), name, modality, self._counts, burned_in)
 
     def _clean(self, ds: Dataset) -> None:
         """Apply the profile to a dataset and to all within it."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +16,7 @@ from pydicom.dataset import Dataset
 from pipeline.domain import Reason, ScanError, UsageError
 from pipeline.files import write_bytes
 from pipeline.scans.boundary import refusing
+from pipeline.scans.encoding import encoded
 from pipeline.scans.pacs_query import NOT_IMAGES, Query, Series, Study, checked_uid, http_url, matches, opaque
 from pipeline.scans.values import number_in, text_in
 
@@ -246,7 +246,7 @@ class Pacs:
             try:
                 for instance in self._transfer(series, missing, whole=len(missing) * 2 > len(expected)):
                     _check_instance(instance, series, expected)
-                    write_bytes(folder / f"{opaque(instance.SOPInstanceUID)}.dcm", _encoded(instance))
+                    write_bytes(folder / f"{opaque(instance.SOPInstanceUID)}.dcm", encoded(instance, "the instance"))
             except ScanError as error:
                 if error.reason not in RETRIED or attempt == self.limits.attempts:
                     raise
@@ -279,14 +279,6 @@ def _check_instance(instance: Dataset, series: Series, expected: Sequence[str]) 
             raise ScanError(Reason.PACS_WRONG_INSTANCE, f"the PACS sent an instance whose {keyword} is another one")
     if checked_uid(instance.get("SOPInstanceUID")) not in expected:
         raise ScanError(Reason.PACS_WRONG_INSTANCE, "the PACS sent an instance that it does not list for the series")
-
-
-def _encoded(instance: Dataset) -> memoryview:
-    stream = BytesIO()
-    with refusing("the instance"):
-        instance.preamble = b"\0" * 128  # it may hold anything, a program too
-        instance.save_as(stream, enforce_file_format=True)
-    return stream.getbuffer()
 
 
 def _understood() -> AbstractContextManager[None]:

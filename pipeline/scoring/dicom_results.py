@@ -7,6 +7,7 @@ from pipeline.domain import Prediction, Scan, ScanError
 from pipeline.explanation.gradcam import saliency
 from pipeline.files import write_bytes
 from pipeline.model.package import Model
+from pipeline.scans.encoding import encoded
 from pipeline.scans.find import read_volume
 
 FOLDER = "dicom"
@@ -27,7 +28,7 @@ def write_dicom(model: Model, scan: Scan, prediction: Prediction, folder: Path) 
         secondary_capture,
         slice_axis,
     )
-    from pipeline.results.dicom_source import Author, encoded, ranked, read_source
+    from pipeline.results.dicom_source import Author, ranked, read_source
     from pipeline.results.dicom_sr import structured_report
     from pipeline.results.heat import key_slice, place_of
 
@@ -37,7 +38,7 @@ def write_dicom(model: Model, scan: Scan, prediction: Prediction, folder: Path) 
     points = model.operating_points
     try:
         source = read_source(scan)
-        report = encoded(structured_report(source, prediction, points, author))
+        report = encoded(structured_report(source, prediction, points, author), "the report")
         volume = read_volume(scan, model.read_rules)
         finding = ranked(prediction)[0]
         heat, axis = saliency(model, volume, finding), slice_axis(volume)
@@ -45,7 +46,7 @@ def write_dicom(model: Model, scan: Scan, prediction: Prediction, folder: Path) 
         window = model.preprocess.window if model.preprocess.intensity == "window" else None
         lines = captions(prediction, points, finding, place_of(heat, axis, index))
         picture = overlay_picture(volume, heat, window, index, lines)
-        capture = encoded(secondary_capture(source, picture, volume, index, author))
+        capture = encoded(secondary_capture(source, picture, volume, index, author), "the picture")
     except ScanError:
         return ("no_dicom_result",)
     write_bytes(folder / scan.scan_id / REPORT, report)

@@ -14,8 +14,9 @@ from pipeline.results.dicom_overlay import (
     secondary_capture,
     slice_axis,
 )
-from pipeline.results.dicom_source import encoded, ranked, read_source
+from pipeline.results.dicom_source import ranked, read_source
 from pipeline.results.heat import key_slice
+from pipeline.scans.encoding import encoded
 from pipeline.scans.find import read_volume
 from tests.results.dicom_scenes import AUTHOR, POINTS, SOURCES, errors, only_scan, prediction, warm
 from tests.scans.phantoms import series
@@ -32,7 +33,7 @@ def written(folder: Path, path: Path, at: tuple[int, int, int] = (0, 0, 0)) -> P
     heat = warm(volume, at)
     index = key_slice(heat, slice_axis(volume))
     picture = overlay_picture(volume, heat, None, index, ["first", "second"])
-    path.write_bytes(encoded(secondary_capture(read_source(scan), picture, volume, index, AUTHOR)))
+    path.write_bytes(encoded(secondary_capture(read_source(scan), picture, volume, index, AUTHOR), "the picture"))
     return path
 
 

@@ -6,8 +6,9 @@ import pydicom
 import pytest
 
 from pipeline.domain import Reason, ScanError
-from pipeline.results.dicom_source import Author, encoded, read_source
+from pipeline.results.dicom_source import Author, read_source
 from pipeline.results.dicom_sr import finding_code, structured_report
+from pipeline.scans.encoding import encoded
 from tests.results.dicom_scenes import AUTHOR, POINTS, SOURCES, errors, only_scan, prediction, radiograph
 from tests.scans.phantoms import SLICES, nifti, series
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")
 
 def written(folder: Path, path: Path, author: Author = AUTHOR, **changes: object) -> Path:
     report = structured_report(read_source(only_scan(folder)), prediction(**changes), POINTS, author)
-    path.write_bytes(encoded(report))
+    path.write_bytes(encoded(report, "the report"))
     return path
 
 
