@@ -1,16 +1,16 @@
 """One DICOM image without its patient: PS3.15 basic profile (table E.1-1), consistent by a key that stays at home.
 
 dicom-anonymizer brings the table and the dummy values, but walks the top level only, forgets its UIDs when it ends and
-keeps what the table does not know; so the walk, UIDs, dates and what the table leaves open are ours.
+keeps what the table does not know; so the walk, UIDs, dates and what the table leaves open are ours. No element is
+believed to be what it is written as: a file may write a name as a time, and a UID as bytes.
 """
 
 import hmac
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import cache
 from pathlib import Path
 
 import pydicom
@@ -20,22 +20,16 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
-from pipeline.domain import Reason, ScanError, UsageError
+from pipeline.domain import Reason, ScanError
 from pipeline.scans.boundary import refusing
 from pipeline.scans.burned_in import why_burned_in
 from pipeline.scans.deflated import check_deflated
 from pipeline.scans.elements import PIXEL_TAGS
 from pipeline.scans.encoding import encoded
+from pipeline.scans.profile import TEXT, act, action_of, is_obscure, is_public, is_registered, vrs_of
 from pipeline.scans.values import text_in
 
-Action = Callable[[Dataset, tuple[int, int]], None]
-
-STANDARD_ROOT = "1.2.840.10008."
-"""UIDs below it name classes and syntaxes, never a patient's objects."""
-SHIFTED = ("DA", "DT")
-FREE_TEXT = ("LT", "ST", "UT", "UC", "UN", "UR", "PN")
-"""What the table does not list of these is removed: nobody knows what was typed there."""
-TEXT = ("AE", "CS", "LO", "SH", *FREE_TEXT)
+SHIFTED = frozenset({"DA", "DT"})
 CHARACTERISTICS = ("PatientSex", "PatientAge", "PatientSize", "PatientWeight")
 PERSONAL = (
     *("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName"),
@@ -44,6 +38,11 @@ PERSONAL = (
     *("StudyID", "AdmissionID", "MilitaryRank", "EthnicGroup", "Occupation", "PatientReligiousPreference"),
 )
 """Their words are looked for in all that is left."""
+HIDDEN_DATES = re.compile("Birth|Death")
+TIME = re.compile(r"[\d:. -]*")
+DOTTED = re.compile(r"(?<![\d.])\d+(?:\.\d+)+")
+UID_LIKE = re.compile(r"(?=.{14})\d+(?:\.\d+){4,}")
+"""What is taken for a UID in a text; UIDs that the file's own elements name are known, whatever they look like."""
 BASIC_PROFILE = ("113100", "Basic Application Confidentiality Profile")
 MODIFIED_DATES = ("113107", "Retain Longitudinal Temporal Information Modified Dates Option")
 KEPT_CHARACTERISTICS = ("113108", "Retain Patient Characteristics Option")
@@ -116,14 +115,14 @@ class _Cleaner:
         self._ds, self._key, self._keep = ds, key, keep_characteristics
         owner = text_in(ds, "PatientID") or text_in(ds, "StudyInstanceUID") or text_in(ds, "SOPInstanceUID")
         self._owner = f"{text_in(ds, 'IssuerOfPatientID')}\0{owner}"
-        self._words = set(_words(ds))
+        self._words, self._objects = set(_words(ds)), set(_objects(ds))
         self._counts = dict.fromkeys(("removed", "emptied", "replaced", "uids", "dates", "words"), 0)
 
     def result(self) -> Cleaned:
         """The cleaned file."""
         ds, key = self._ds, self._key
         burned_in, modality = why_burned_in(ds), text_in(ds, "Modality")
-        characteristics = {name: deepcopy(ds[name]) for name in CHARACTERISTICS if self._keep and name in ds}
+        characteristics = {name: deepcopy(ds[name]) for name in CHARACTERISTICS if self._keep and self._fits(ds, name)}
         accession, syntax = text_in(ds, "AccessionNumber"), ds.file_meta.TransferSyntaxUID
         uids = [text_in(ds, name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
         self._clean(ds)
@@ -141,28 +140,32 @@ class _Cleaner:
         name = Path(patient, study, series, f"{instance}.dcm")
         return Cleaned(encoded(ds, "the copy"), name, modality, self._counts, burned_in)
 
+    def _fits(self, ds: Dataset, name: str) -> bool:
+        """Whether an element is there, and is written as the standard says."""
+        return name in ds and ds[name].VR in vrs_of(ds[name].tag) and not self._tells(ds[name])
+
     def _clean(self, ds: Dataset) -> None:
         """Apply the profile to a dataset and to all within it."""
         for tag in list(ds.keys()):
             self._clean_element(ds, tag, ds[tag])
 
     def _clean_element(self, ds: Dataset, tag: BaseTag, element: DataElement) -> None:
-        action = _action(tag)
+        action, says = action_of(tag), vrs_of(tag)
         if element.VR == "SQ":
             self._clean_sequence(ds, tag, element, action)
-        elif tag.is_private or tag.group == 0xFFFC or (action is None and element.VR in FREE_TEXT):
+        elif tag.is_private or tag.group == 0xFFFC or (action is None and is_obscure(tag, element.VR)):
             self._remove(ds, tag)
-        elif element.VR == "UI":
-            self._map_uids(element)
-        elif element.VR in SHIFTED and not re.search("Birth|Death", element.keyword):
+        elif (element.VR == "UI" or "UI" in says) and action != "delete":
+            self._map_uids(ds, tag, element)
+        elif element.VR in SHIFTED and (action is None or says & SHIFTED) and not HIDDEN_DATES.search(element.keyword):
             self._shift(ds, tag, element)
-        elif element.VR == "TM":
+        elif element.VR == "TM" and "TM" in says and TIME.fullmatch("".join(_texts(element))):
             return  # times of day tell nothing once dates have moved, and series and SUV need them
         elif action == "delete":
             self._remove(ds, tag)
         elif action is not None:
             self._replace(ds, tag, action)
-        elif element.VR in TEXT and self._tells(element):
+        elif self._tells(element):
             self._counts["words"] += 1
             del ds[tag]
 
@@ -179,14 +182,14 @@ class _Cleaner:
     def _replace(self, ds: Dataset, tag: BaseTag, action: str) -> None:
         """An empty or a dummy value, as dicom-anonymizer has it.
 
-        It raises NotImplementedError, the value untouched, for a VR that it has no dummy for (AT, OW, OF, UV): a file
-        may write any element as one of these, the patient's name too. What the table lists must not stay.
+        It has none for some VRs, and a file may write any element as one of these, the patient's name too. What the
+        table lists must not stay.
         """
         try:
             if ds[tag].VR in SHIFTED:  # birth and death; the library would write year 1
                 ds[tag].value = ""
             else:
-                _library()[action](ds, (tag.group, tag.element))
+                act(action, ds, tag)
         except NotImplementedError:
             self._remove(ds, tag)
             return
@@ -196,16 +199,20 @@ class _Cleaner:
         self._counts["removed"] += 1
         del ds[tag]
 
-    def _map_uids(self, element: DataElement) -> None:
-        values = [str(value) for value in _values(element)]
-        mapped = [v if not v or v.startswith(STANDARD_ROOT) else self._key.uid(v) for v in values]
-        if mapped != values:
+    def _map_uids(self, ds: Dataset, tag: BaseTag, element: DataElement) -> None:
+        """Replace UIDs; an element that should hold some, and is written as something else, becomes one that does."""
+        values = _texts(element)
+        mapped = [v if not v or self._stays(tag, v) else self._key.uid(v) for v in values]
+        if mapped != values or (values and element.VR != "UI"):
             self._counts["uids"] += 1
-            element.value = mapped if len(mapped) > 1 else mapped[0]
+            ds[tag] = DataElement(tag, "UI", mapped if len(mapped) > 1 else mapped[0])
+
+    def _stays(self, tag: BaseTag, uid: str) -> bool:
+        return uid not in self._objects and is_public(tag, uid)
 
     def _shift(self, ds: Dataset, tag: BaseTag, element: DataElement) -> None:
         """Move dates by the patient's own number of days; one that is no date is removed."""
-        moved = [_moved(str(value), self._key.days(self._owner)) for value in _values(element)]
+        moved = [_moved(text, self._key.days(self._owner)) for text in _texts(element)]
         if not all(moved):
             self._remove(ds, tag)
         elif moved:
@@ -213,9 +220,11 @@ class _Cleaner:
             element.value = moved if len(moved) > 1 else moved[0]
 
     def _tells(self, element: DataElement) -> bool:
-        """Whether an element quotes the patient's name, number or the like."""
-        text = " ".join(str(value) for value in _values(element)).casefold()
-        return any(word in text for word in self._words)
+        """Whether a text quotes the patient's name, number or the like, or the UID of some object."""
+        text = " ".join(_texts(element)).casefold() if element.VR in TEXT else ""
+        return any(word in text for word in self._words) or any(
+            uid in self._objects or (UID_LIKE.fullmatch(uid) and not is_registered(uid)) for uid in DOTTED.findall(text)
+        )
 
     def _declare(self, ds: Dataset) -> None:
         """Say what was done (PS3.15 E.1.1, PS3.3 C.7.1.1, CID 7050)."""
@@ -228,57 +237,44 @@ class _Cleaner:
         ds.DeidentificationMethodCodeSequence = Sequence([_code(value, meaning) for value, meaning in done])
 
 
-@cache
-def _library() -> dict[str, Action]:
-    """The functions of dicom-anonymizer by name."""
-    return {action.__name__: action for action in _table().values()}
-
-
-@cache
-def _table() -> dict[tuple[int, ...], Action]:
-    """Table E.1-1 of PS3.15 2024b: tag (or tag and mask) -> function of dicom-anonymizer."""
-    try:
-        from dicomanonymizer.simpledicomanonymizer import initialize_actions_2024b  # type: ignore[import-untyped]
-    except ImportError:
-        raise UsageError("de-identifying needs further packages: pip install 'scanline[pacs]'") from None
-    return dict(initialize_actions_2024b())
-
-
-@cache
-def _action(tag: BaseTag) -> str | None:
-    """The profile's action, by the name of dicom-anonymizer's function; None for what it does not list."""
-    table = _table()
-    found = table.get((tag.group, tag.element))
-    if found is None:
-        for known, action in table.items():
-            if len(known) == 4 and tag.group & known[2] == known[0] and tag.element & known[3] == known[1]:
-                found = action
-    return found.__name__ if found else None
-
-
-def _values(element: DataElement) -> list[object]:
+def _texts(element: DataElement) -> list[str]:
+    """The values as text, whatever they are written as."""
     value = element.value
-    if value is None or value == "":
-        return []
-    return list(value) if isinstance(value, MultiValue | list) else [value]
+    found = []
+    for one in value if isinstance(value, MultiValue | list) else [] if value is None else [value]:
+        text = one.decode("latin-1") if isinstance(one, bytes) else str(one)
+        found += [word.strip(" \0") for word in text.split("\\")] if text else []
+    return found
+
+
+def _objects(ds: Dataset) -> Iterator[str]:
+    """The UIDs that name objects, at every depth."""
+    for element in ds:
+        if element.tag.is_private:
+            continue
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _objects(item)
+        elif element.VR == "UI" or "UI" in vrs_of(element.tag):
+            yield from (uid for uid in _texts(element) if uid and not is_public(element.tag, uid))
 
 
 def _words(ds: Dataset) -> Iterator[str]:
     """What identifies the patient and those around, in pieces that are long enough to be looked for."""
     for name in PERSONAL:
-        for word in re.split(r"[\^=\\\s,;]+", text_in(ds, name).casefold()):
+        for word in re.split(r"[\^=\s,;]+", " ".join(_texts(ds[name]) if name in ds else []).casefold()):
             if len(word) >= 4:
                 yield word
 
 
 def _moved(text: str, days: int) -> str:
     """A DA or DT value, moved; empty where it is no date. A year alone, or year and month, becomes a whole date."""
-    match = re.fullmatch(r"(\d{4})(\d{2})?(\d{2})?(.*)", text.strip())
+    match = re.fullmatch(r"(\d{4})(?:\.?(\d{2})(?:\.?(\d{2})([\d.]*([+-]\d{4})?))?)?", text.strip())
     try:
         moved = date(int(match[1]), int(match[2] or 1), int(match[3] or 1)) + timedelta(days) if match else None
     except (ValueError, OverflowError):
         return ""
-    return f"{moved:%Y%m%d}{match[4]}" if moved and match else ""
+    return f"{moved:%Y%m%d}{match[4] or ''}" if moved and match else ""
 
 
 def _is_over_89(age: str) -> bool:
