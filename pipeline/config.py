@@ -7,6 +7,7 @@ from typing import Self
 import yaml
 from pydantic import ValidationError, model_validator
 
+from pipeline.console import count
 from pipeline.domain import ReadRules, UsageError
 from pipeline.files import write_text
 from pipeline.sections import (
@@ -50,7 +51,7 @@ class Config(Section):
         if len(self.preprocess.size) != self.model.dimensions:
             raise ValueError(
                 f"model.dimensions is {self.model.dimensions}, "
-                f"but preprocess.size has {len(self.preprocess.size)} numbers"
+                f"but preprocess.size has {count(len(self.preprocess.size), 'number')}"
             )
         return self
 

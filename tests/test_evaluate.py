@@ -224,11 +224,11 @@ def test_shared_patients_stop_the_run_unless_told(tmp_path: Path, capsys: pytest
     table.loc[70, "patient"] = table.loc[3, "patient"]
     run = run_folder(tmp_path / "run", table)
     assert main([str(run)]) == 2
-    assert "1 patient(s) are both in test and in train" in said(capsys)
+    assert "patients both in test and in train: 1" in said(capsys)
     assert not (run / "evaluation.json").exists()
     assert main([str(run), "--allow-shared-patients"]) == 0
     assert "these numbers flatter" in (run / "report.html").read_text()
-    assert "by patient: 1 patient(s) are both in test and in train: these numbers" in (run / "claim.md").read_text()
+    assert "by patient: patients both in test and in train: 1; these numbers" in (run / "claim.md").read_text()
 
 
 def test_a_test_split_of_one_class_is_undefined_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,7 +355,7 @@ def test_a_model_is_judged_on_scans_of_another_place(
 
 def test_doubled_scans_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(tables(tmp_path, scan_id=["s0", *(f"s{k}" for k in range(39))])) == 2
-    assert "labels: 1 row(s) repeat a scan_id" in said(capsys)
+    assert "labels: a scan_id is repeated in 1 row" in said(capsys)
 
 
 def test_every_problem_of_both_tables_is_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -371,10 +371,10 @@ def test_every_problem_of_both_tables_is_named_at_once(tmp_path: Path, capsys: p
     assert main(words) == 2
     text = said(capsys)
     for message in (
-        "predictions: 1 row(s) repeat a scan_id",
+        "predictions: a scan_id is repeated in 1 row",
         "predictions: p_nodule: expected a probability from 0 to 1, found something else in lines 3, 4",
-        "labels: scan_id is empty in 1 row(s)",
-        "nodule: expected 0, 1 or empty, found something else in 1 row(s)",
+        "labels: scan_id is empty in 1 row",
+        "nodule: expected 0, 1 or empty, found something else in 1 row",
     ):
         assert message in text
     assert not (tmp_path / "out").exists()

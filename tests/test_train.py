@@ -311,7 +311,7 @@ def test_a_batch_that_no_memory_holds_is_refused_before_anything_is_read(cohort,
     big = {"preprocess": {"size": [512, 512, 512], "intensity": "window", "window": [0, 3]}}
     assert train(tmp_path, cohort, "--train.batch_size", "1024", **big) == 2
     said = capsys.readouterr().err
-    assert "train.batch_size: 1024 scans of 512 x 512 x 512 voxels at once need about" in said
+    assert "train.batch_size: 1,024 scans of 512 x 512 x 512 voxels at once with" in said
     assert "GB are available;" in said
     assert not (tmp_path / "run").exists()
 

@@ -25,6 +25,7 @@ from pipeline.cohort.manifest import FOUND_COLUMNS, LAST_COLUMNS, subgroups_of
 from pipeline.cohort.reading import Measured
 from pipeline.cohort.split import check_classes, folds_of, split_of
 from pipeline.cohort.task import Task, has_label, memberships, task_of
+from pipeline.console import count
 from pipeline.domain import ReadRules, Rejection, Scan, UsageError
 from pipeline.scans.find import Survey, relative_path
 from pipeline.sections import CohortSection
@@ -202,7 +203,9 @@ def _without_copies(table: pd.DataFrame, joined: Joined, mode: str) -> tuple[pd.
     torn = table["scan_id"].isin(joined.split_conflicts)
     if mode != "drop_from_train":
         if torn.any():
-            raise UsageError(f"split: label rows of different splits name the same scan, {int(torn.sum())} times")
+            raise UsageError(
+                f"split: label rows of different splits name the same scan, {count(int(torn.sum()), 'time')}"
+            )
         return table, []
     drop = copies_to_drop(table)
     table = _warn(table, drop | torn, "duplicate_dropped")

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 
+from pipeline.console import count
 from pipeline.domain import UsageError
 from pipeline.files import original_cell
 
@@ -112,14 +113,16 @@ def _table(path: Path) -> pd.DataFrame:
         raise UsageError(f"{path}: is no readable CSV ({error}); check quotes and line ends") from None
     numbered = [(n, r) for n, r in enumerate(records, start=1) if any(cell.strip() for cell in r)]
     if len(numbered) < 2:
-        raise UsageError(f"{path}: expected a header line and at least one row, found {len(numbered)} line(s)")
+        raise UsageError(f"{path}: expected a header line and at least one row, found {count(len(numbered), 'line')}")
     names = [name.strip() for name in numbered[0][1]]
     while names and not names[-1]:
         names.pop()
     wrong = [n for n, r in numbered[1:] if len(r) < len(names) or any(cell.strip() for cell in r[len(names) :])]
     problems = [f"column name {name!r} occurs {n} times" for name, n in Counter(names).items() if n > 1]
     if wrong:
-        problems.append(f"{lines_of(wrong)}: not {len(names)} cells as in the header; quote cells with separators")
+        problems.append(
+            f"{lines_of(wrong)}: not {count(len(names), 'cell')} as in the header; quote cells with separators"
+        )
     if problems:
         raise UsageError(f"{path} can't be used:\n" + "\n".join(f"  {line}" for line in problems))
     cells = [[original_cell(cell.strip()) for cell in r[: len(names)]] for _, r in numbered[1:]]

@@ -199,9 +199,9 @@ def _train(scans: Scans, n_train: int, dimensions: int, folds: int, reasons: dic
     n_learn = max(1, round(len(scans.shape) * (1 - 1 / folds)) if few else n_train)
     batch = 8 if dimensions == 3 and n_learn < 1000 else 16 if n_learn < 1000 else 32
     epochs = int(np.clip(round(STEPS * batch / n_learn), *EPOCHS))
-    reasons["train.epochs"] = f"about {epochs * -(-n_learn // batch)} steps of {count(batch, 'scan')}"
+    reasons["train.epochs"] = f"about {count(epochs * -(-n_learn // batch), 'step')} of {count(batch, 'scan')}"
     if few:
-        reasons["train.folds"] = f"{scans.patients} patients are too few for one tune split: an ensemble of folds"
+        reasons["train.folds"] = f"{count(scans.patients, 'patient')}, too few for one tune split: an ensemble of folds"
     return TrainSection(
         epochs=epochs,
         folds=folds if few else 0,

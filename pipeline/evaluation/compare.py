@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
+from pipeline.console import count
 from pipeline.domain import UsageError
 from pipeline.evaluation import influence, metrics
 from pipeline.evaluation.assess import held_out
@@ -36,14 +37,14 @@ def same_scans(table: pd.DataFrame, against: pd.DataFrame, findings: list[str]) 
         UsageError: Listing every difference.
     """
     ids, others = set(table["scan_id"]), set(against["scan_id"])
-    problems = [f"{len(ids - others)} scan(s) are only in the first run"] if ids - others else []
-    problems += [f"{len(others - ids)} scan(s) are only in the second run"] if others - ids else []
+    problems = [f"only in the first run: {count(len(ids - others), 'scan')}"] if ids - others else []
+    problems += [f"only in the second run: {count(len(others - ids), 'scan')}"] if others - ids else []
     if not problems:
         pairs = table.set_index("scan_id"), against.set_index("scan_id").loc[list(table["scan_id"])]
         for finding in findings:
             y, z = (rows[f"y_{finding}"].to_numpy(float) for rows in pairs)
             if differ := int((~((y == z) | (np.isnan(y) & np.isnan(z)))).sum()):
-                problems.append(f"the label of {finding} differs for {differ} scan(s)")
+                problems.append(f"the label of {finding} differs for {count(differ, 'scan')}")
     if problems:
         raise UsageError("the two runs can't be compared:\n" + "\n".join(f"  {p}" for p in problems))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.console import count
 from pipeline.domain import UsageError
 from pipeline.evaluation.table import LISTED, NO_SPLIT, PROBABILITY, findings_of, number_problems, selected
 
@@ -89,8 +90,10 @@ def _key_problems(name: str, table: pd.DataFrame) -> list[str]:
         int((table["scan_id"] == "").sum()),
         int(table["scan_id"][table["scan_id"] != ""].duplicated().sum()),
     )
-    found = [f"{name}: scan_id is empty in {empty} row(s)"] if empty else []
-    return found + ([f"{name}: {doubled} row(s) repeat a scan_id; keep one row a scan"] if doubled else [])
+    found = [f"{name}: scan_id is empty in {count(empty, 'row')}"] if empty else []
+    return found + (
+        [f"{name}: a scan_id is repeated in {count(doubled, 'row')}; keep one row a scan"] if doubled else []
+    )
 
 
 def _column_of(finding: str, labels: pd.DataFrame) -> str | None:
@@ -111,7 +114,7 @@ def _with_shared(predictions: pd.DataFrame, labels: pd.DataFrame, problems: list
             continue
         differ = int(((table[column] != other) & (table[column] != "") & (other != "")).sum())
         if differ:
-            problems.append(f"{column}: differs between predictions and labels for {differ} scan(s)")
+            problems.append(f"{column}: differs between predictions and labels for {count(differ, 'scan')}")
         table[column] = table[column].where(table[column] != "", other)
     if "split" in table.columns:
         table["split"] = table["split"].replace("", "all" if (table["split"] == "").all() else NO_SPLIT)
@@ -132,14 +135,14 @@ def _labels_of(finding: str, findings: list[str], labels: pd.DataFrame, problems
         return values.map(lambda value: "" if value == "" else str(int(value == name)))
     wrong = int((~values.isin(list(WORDS))).sum())
     if wrong:
-        problems.append(f"{column}: expected 0, 1 or empty, found something else in {wrong} row(s)")
+        problems.append(f"{column}: expected 0, 1 or empty, found something else in {count(wrong, 'row')}")
     return values.map(lambda value: WORDS.get(value, ""))
 
 
 def _notes(predictions: pd.DataFrame, labels: pd.DataFrame) -> list[str]:
     alone, unused = ~predictions["scan_id"].isin(labels.index), ~labels.index.isin(predictions["scan_id"])
-    notes = [f"{int(alone.sum())} prediction(s) have no label row: not evaluated"] if alone.any() else []
-    notes += [f"{int(unused.sum())} label row(s) have no prediction: not evaluated"] if unused.any() else []
+    notes = [f"predictions without a label row, not evaluated: {int(alone.sum()):,}"] if alone.any() else []
+    notes += [f"label rows without a prediction, not evaluated: {int(unused.sum()):,}"] if unused.any() else []
     if alone.all():
         raise UsageError(
             "no scan_id of the labels is found among the predictions; expected the same ids in both tables"

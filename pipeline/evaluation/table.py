@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pipeline.console import count
 from pipeline.domain import UsageError
 from pipeline.files import original_cell
 
@@ -54,7 +55,7 @@ def read_table(path: Path) -> pd.DataFrame:
     doubled = sorted({name for name in names if names.count(name) > 1})
     uneven = sum(len(row) != len(names) for row in rows)
     problems = [f"columns that appear twice: {', '.join(doubled)}"] if doubled else []
-    problems += [f"{uneven} line(s) do not have {len(names)} cells as the header has"] if uneven else []
+    problems += [f"not {count(len(names), 'cell')} as in the header: {count(uneven, 'line')}"] if uneven else []
     problems += [] if len(rows) > 1 else ["no rows under a header line"]
     if problems:
         raise UsageError(f"{path}: {'; '.join(problems)}")
@@ -186,23 +187,23 @@ def shared_patients(table: pd.DataFrame, allowed: bool) -> list[str]:
     Raises:
         UsageError: If any are shared and that is not allowed.
     """
-    shared = _shared(table["patient"], table["split"], "patient(s)")
+    shared = _shared(table["patient"], table["split"], "patients")
     image = next((column for column in ("image", "content_sha256") if column in table), None)
-    shared += _shared(table[image], table["split"], "identical or near-identical image(s)") if image else []
+    shared += _shared(table[image], table["split"], "identical or near-identical images") if image else []
     if shared and not allowed:
         lines = "\n".join(f"  {line}" for line in shared)
         raise UsageError(
             f"the splits leak:\n{lines}\nSplit by patient and image (pipeline.prepare does), or add "
             "--allow-shared-patients for numbers that flatter."
         )
-    return [f"{line}: these numbers flatter" for line in shared]
+    return [f"{line}; these numbers flatter" for line in shared]
 
 
 def _shared(names: pd.Series, splits: pd.Series, what: str) -> list[str]:
     of = {str(split): set(part) for split, part in names[names != ""].groupby(splits)}
     pairs = [("test", other) for other in ("train", "tune", "oof")] + [("tune", "train")]
     counts = [(a, b, len(of.get(a, set()) & of.get(b, set()))) for a, b in pairs]
-    return [f"{n} {what} are both in {a} and in {b}" for a, b, n in counts if n]
+    return [f"{what} both in {a} and in {b}: {n:,}" for a, b, n in counts if n]
 
 
 def number_problems(

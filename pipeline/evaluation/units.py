@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pipeline.console import count
 from pipeline.domain import UsageError
 from pipeline.evaluation.table import findings_of, subgroup_columns
 
@@ -35,7 +36,7 @@ def per_unit(table: pd.DataFrame, unit: str, aggregate: str) -> pd.DataFrame:
     if key is None:
         raise UsageError(f"unit {unit}: expected a column {' or '.join(KEYS[unit])} in the predictions, found none")
     if empty := int((table[key].fillna("") == "").sum()):
-        raise UsageError(f"unit {unit}: {empty} row(s) have no {key}; fill the column, or evaluate by scan")
+        raise UsageError(f"unit {unit}: no {key} in {count(empty, 'row')}; fill the column, or evaluate by scan")
     groups = table.groupby(["split", key], sort=True)
     found = groups[["patient", "fold"] if key != "patient" else ["fold"]].first()
     found["status"] = groups["status"].agg(lambda status: "ok" if (status == "ok").any() else "rejected")

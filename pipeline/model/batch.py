@@ -3,7 +3,7 @@
 import torch
 
 from pipeline.config import Config
-from pipeline.console import stdout
+from pipeline.console import count, stdout
 from pipeline.domain import UsageError
 from pipeline.model.backbone import build_network
 from pipeline.model.memory import available_bytes, step_need
@@ -34,7 +34,9 @@ def with_batch_size(config: Config, outputs: int, scans: int, device: torch.devi
         need, available = step_need(config, outputs), available_bytes()
         room = most if need is None or available is None else need.most(int(SHARE * available))
         chosen = next((size for size in sizes if size <= room), 1)
-    stdout.print(f"train.batch_size: auto is {chosen} here, for {scans} scans on a {device.type.upper()}", markup=False)
+    stdout.print(
+        f"train.batch_size: auto is {chosen} here, for {count(scans, 'scan')} on a {device.type.upper()}", markup=False
+    )
     return config.model_copy(update={"train": config.train.model_copy(update={"batch_size": chosen})})
 
 
@@ -78,7 +80,6 @@ def check_memory(config: Config, outputs: int, device: torch.device) -> None:
     )
     voxels = " x ".join(map(str, config.preprocess.size))
     raise UsageError(
-        f"train.batch_size: {at_once} scans of {voxels} voxels at once need about "
-        f"{need.of(at_once) / 1e9:,.1f} GB of memory with {config.model.backbone}, {available / 1e9:.1f} GB are "
-        f"available; {advice}"
+        f"train.batch_size: {count(at_once, 'scan')} of {voxels} voxels at once with {config.model.backbone}: about "
+        f"{need.of(at_once) / 1e9:,.1f} GB of memory are needed, {available / 1e9:.1f} GB are available; {advice}"
     )

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.console import count
 from pipeline.domain import UsageError
 from pipeline.model.package import Model
 from pipeline.model.precision import bf16_refusal
@@ -63,7 +64,7 @@ class Compared:
         turned = int((model.calls(ours) != model.calls(other)).any(axis=1).sum())
         if self._calls and turned:
             raise UsageError(
-                f"{self._pair} call {turned} of the first {len(arrays)} scans differently, positive or not: "
+                f"{self._pair} call {turned} of the first {count(len(arrays), 'scan')} differently, positive or not: "
                 f"{self._instead}"
             )
         return gap

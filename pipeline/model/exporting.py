@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pipeline import __version__
+from pipeline.console import count
 from pipeline.domain import UsageError
 from pipeline.files import make_folder, write_json, write_sums, write_text
 from pipeline.model import bundle
@@ -244,7 +245,7 @@ Model {model.model_id}. Research use only, not a medical device.
 
 `inputs` is float32 [batch, {shape}], made from a scan as export.json says under `read` and `preprocess`; a scan that
 was prepared in another way gives a number without meaning. `probabilities` is [batch, finding], calibrated, the mean
-of {len(model.networks)} network(s). Findings: {", ".join(model.findings)}.
+of {count(len(model.networks), "network")}. Findings: {", ".join(model.findings)}.
 export.json holds the thresholds, and how far the probabilities are from those of torch.
 
 ```python

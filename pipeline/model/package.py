@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from scipy.special import xlogy
 
+from pipeline.console import count
 from pipeline.domain import OperatingPoint, Prediction, ReadRules, Reason, Scan, ScanError, UsageError, Volume
 from pipeline.files import write_bytes, write_json, write_sums
 from pipeline.model.backbone import Classifier, all_finite, build_network
@@ -255,7 +256,9 @@ def _load_gates(path: Path, members: int) -> tuple[Gate, ...]:
             for k in range(members)
         )
     except (KeyError, IndexError):
-        raise ModelError("corrupt_model", f"{path.name} does not hold a gate for each of {members} members") from None
+        raise ModelError(
+            "corrupt_model", f"{path.name} does not hold a gate for each of {count(members, 'member')}"
+        ) from None
 
 
 def _weight_files(folder: Path, members: int) -> list[Path]:

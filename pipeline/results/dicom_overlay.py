@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from pipeline.console import count
 from pipeline.domain import OperatingPoint, Prediction, Volume
 from pipeline.results.dicom_source import (
     RESEARCH_ONLY,
@@ -124,7 +125,7 @@ def captions(
             line += f", {sign} at the threshold {points[name].threshold:.3f}"
         lines.append(line)
     if (more := len(prediction.probabilities) - LISTED) > 0:
-        lines.append(f"and {more} more findings in the report")
+        lines.append(f"and {count(more, 'more finding')} in the report")
     if prediction.in_distribution is False:
         lines.append("This scan is unlike those that the model has learned from")
     return [*lines, f"Heat map for {finding}, {place[0]}", *place[1:], f"Model {prediction.model}"]

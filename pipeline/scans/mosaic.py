@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from pipeline.console import count
 from pipeline.domain import Affine, Reason, ScanError, Voxels
 from pipeline.scans.geometry import plane_affine, slice_normal, stack
 from pipeline.scans.headers import Header, numbers_in
@@ -98,7 +99,8 @@ def unpack(picture: Voxels, mosaic: Mosaic) -> Voxels:
     rows, columns = picture.shape
     if rows % down or columns % across:
         raise ScanError(
-            Reason.BAD_DIMENSIONS, f"a mosaic of {len(mosaic.order)} slices can't have {rows} x {columns} pixels"
+            Reason.BAD_DIMENSIONS,
+            f"a mosaic of {count(len(mosaic.order), 'slice')} can't have {rows} x {columns} pixels",
         )
     cut = picture.reshape(down, rows // down, across, columns // across).swapaxes(1, 2)
     slices: Voxels = cut.reshape(down * across, rows // down, columns // across)[mosaic.order]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pydicom
 from pydicom.dataset import Dataset
 
+from pipeline.console import count
 from pipeline.domain import Reason, ScanError, UsageError
 from pipeline.files import write_bytes
 from pipeline.scans.boundary import refusing
@@ -158,11 +159,11 @@ class Pacs:
         with _understood():
             answer = self._sender.store_instances(objects)
         if refused := len(answer.get("FailedSOPSequence") or ()):
-            raise ScanError(Reason.PACS_DENIED, f"the PACS has refused {refused} of {len(objects)} objects")
+            raise ScanError(Reason.PACS_DENIED, f"the PACS has refused {refused} of {count(len(objects), 'object')}")
         stored = {str(item.ReferencedSOPInstanceUID) for item in answer.get("ReferencedSOPSequence") or ()}
         if missing := {str(one.SOPInstanceUID) for one in objects} - stored:
             raise ScanError(
-                Reason.PACS_INCOMPLETE, f"the PACS does not confirm {len(missing)} of {len(objects)} objects"
+                Reason.PACS_INCOMPLETE, f"the PACS does not confirm {len(missing)} of {count(len(objects), 'object')}"
             )
 
     @cached_property
@@ -227,7 +228,8 @@ class Pacs:
         )
         if not found or len(found) < series.n_instances:
             raise ScanError(
-                Reason.PACS_INCOMPLETE, f"the PACS lists {len(found)} instances and counts {series.n_instances}"
+                Reason.PACS_INCOMPLETE,
+                f"the PACS lists {count(len(found), 'instance')} and counts {series.n_instances}",
             )
         return [str(one.SOPInstanceUID) for one in found]
 
@@ -253,7 +255,9 @@ class Pacs:
                 why = f" ({error.detail})"
         left = sum(not (folder / name).exists() for name in wanted)
         if left:
-            raise ScanError(Reason.PACS_INCOMPLETE, f"{len(wanted) - left} of {len(wanted)} instances came{why}")
+            raise ScanError(
+                Reason.PACS_INCOMPLETE, f"{len(wanted) - left} of {count(len(wanted), 'instance')} came{why}"
+            )
 
     def _transfer(self, series: Series, missing: Sequence[str], whole: bool) -> Iterator[Dataset]:
         """Instances as they come: the whole series at once, or only those that are missing."""

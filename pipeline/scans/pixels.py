@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, convert_color_space
 
+from pipeline.console import count
 from pipeline.domain import Reason, ScanError, Voxels
 from pipeline.scans.boundary import check_voxels
 from pipeline.scans.headers import Header, text_in
@@ -82,7 +83,7 @@ def pixel_format(header: Header, max_voxels: int) -> PixelFormat:
     if allocated == 1 or samples not in (1, 3) or photometric not in GREY + COLOUR:
         raise ScanError(
             Reason.UNSUPPORTED_PIXELS,
-            f"pixels of {allocated} bits with {samples} samples as {photometric[:16]} aren't supported",
+            f"pixels of {count(allocated, 'bit')} with {count(samples, 'sample')} as {photometric[:16]}: not supported",
         )
     widths = (32, 64) if floating else (8, 16, 32)
     if allocated not in widths or not 1 <= stored <= allocated or high != stored - 1:
@@ -90,7 +91,7 @@ def pixel_format(header: Header, max_voxels: int) -> PixelFormat:
             Reason.BAD_BITS, f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high} don't fit together"
         )
     if (samples == 1) != (photometric in (*GREY, "PALETTE COLOR")):
-        raise ScanError(Reason.MALFORMED, f"{photometric} can't have {samples} samples a pixel")
+        raise ScanError(Reason.MALFORMED, f"{photometric} can't have {count(samples, 'sample')} a pixel")
     return PixelFormat(
         *(rows, columns, frames, samples, photometric, header.whole("PlanarConfiguration", 0), allocated, stored),
         signed=header.whole("PixelRepresentation", 0) == 1,

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from pipeline import __version__
-from pipeline.console import progress
+from pipeline.console import count, progress
 from pipeline.domain import Reason, Scan, UsageError
 from pipeline.explanation.gradcam import way_of
 from pipeline.files import check_apart, check_writable, make_folder
@@ -148,7 +148,7 @@ def score_found(
                 write_tables(request, model, journal, found)
                 refreshed = time.monotonic()
     if read_now < len(left) and not ended:
-        raise RuntimeError(f"{len(left) - read_now} scans got no row")
+        raise RuntimeError(f"{count(len(left) - read_now, 'scan')} got no row")
     seconds = time.monotonic() - started
     with _clocked(steps):
         tables = write_tables(request, model, journal, found)

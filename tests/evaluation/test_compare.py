@@ -73,9 +73,9 @@ def test_one_class_has_no_difference() -> None:
 
 def test_different_scans_or_labels_are_refused() -> None:
     one = check_predictions(table([0, 1, 1], [0.1, 0.9, 0.8]), "P")
-    with pytest.raises(UsageError, match=r"1 scan\(s\) are only in the first run"):
+    with pytest.raises(UsageError, match=r"only in the first run: 1 scan$"):
         same_scans(one, one.iloc[:2], ["nodule"])
-    with pytest.raises(UsageError, match=r"the label of nodule differs for 1 scan\(s\)"):
+    with pytest.raises(UsageError, match=r"the label of nodule differs for 1 scan$"):
         same_scans(one, one.assign(y_nodule=[0.0, 1, 0]), ["nodule"])
 
 

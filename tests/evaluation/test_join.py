@@ -36,7 +36,7 @@ def test_mismatches_are_said_in_both_directions() -> None:
         P, pd.concat([L[L["scan_id"] != "b"], pd.DataFrame({"scan_id": ["z"], "nodule": ["1"], "patient_id": ["P9"]})])
     )
     assert found.notes == (
-        "1 prediction(s) have no label row: not evaluated", "1 label row(s) have no prediction: not evaluated",
+        "predictions without a label row, not evaluated: 1", "label rows without a prediction, not evaluated: 1",
     )  # fmt: skip
     assert found.table["y_nodule"].tolist() == ["1", "", "0"]
 
@@ -54,7 +54,7 @@ def test_without_patients_every_scan_is_its_own_and_that_is_said() -> None:
 def test_tables_that_disagree_are_refused(column: str) -> None:
     values = {"patient_id": ["P1", "P2", "P3"], "split": ["test", "test", "tune"]}[column]
     labels = L.assign(split=["tune", "test", "tune"])
-    with pytest.raises(UsageError, match=r"differs between predictions and labels for 1 scan\(s\)"):
+    with pytest.raises(UsageError, match=r"differs between predictions and labels for 1 scan$"):
         join(P.assign(**{column: values}), labels)
 
 
@@ -68,8 +68,8 @@ def test_every_problem_is_listed_at_once() -> None:
     with pytest.raises(UsageError, match="can't be joined") as caught:
         join(P.assign(scan_id=["a", "a", ""], status="ok"), L.rename(columns={"nodule": "mass"}))
     text = str(caught.value)
-    assert "1 row(s) repeat a scan_id" in text
-    assert "scan_id is empty in 1 row(s)" in text
+    assert "a scan_id is repeated in 1 row" in text
+    assert "scan_id is empty in 1 row" in text
     assert "no column for finding nodule; expected nodule, y_nodule" in text
 
 

@@ -55,7 +55,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["image", "content_sha256"])
 def test_images_in_two_splits_are_a_leak(column: str) -> None:
     rows = check_predictions(GOOD.assign(split=["train", "test", "test", "tune"], **{column: ["h", "h", "", ""]}), "P")
-    said = r"1 identical or near-identical image\(s\) are both in test and in train"
+    said = "identical or near-identical images both in test and in train: 1"
     with pytest.raises(UsageError, match=said):
         shared_patients(rows, allowed=False)
     assert shared_patients(rows, allowed=True)[0].endswith("these numbers flatter")
@@ -111,7 +111,7 @@ def test_ids_stay_text(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "no rows"), (b"scan_id,p_x\n", "no rows"), (b"a,a\n1,2\n", "twice: a"), (b'a,b\n"1,2\n', "is no table"),
-        (b"a,b\n1,2,3\n1\n1,2\n", r"2 line\(s\) do not have 2 cells"),
+        (b"a,b\n1,2,3\n1\n1,2\n", r"not 2 cells as in the header: 2 lines"),
         ("scan_id\nx".encode("utf-16"), "not UTF-8"),
     ],
 )  # fmt: skip
@@ -128,11 +128,9 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_patients_in_two_splits_are_refused_unless_told() -> None:
     shared = check_predictions(GOOD.assign(split=["train", "tune", "test", "test"], patient=["a", "b", "a", "c"]), "P")
-    with pytest.raises(UsageError, match=r"1 patient\(s\) are both in test and in train"):
+    with pytest.raises(UsageError, match="patients both in test and in train: 1"):
         shared_patients(shared, allowed=False)
-    assert shared_patients(shared, allowed=True) == [
-        "1 patient(s) are both in test and in train: these numbers flatter"
-    ]
+    assert shared_patients(shared, allowed=True) == ["patients both in test and in train: 1; these numbers flatter"]
 
 
 def test_out_of_fold_patients_may_be_in_train() -> None:

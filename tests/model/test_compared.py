@@ -74,7 +74,7 @@ def test_a_call_that_turns_is_refused(model: Model, inputs: np.ndarray) -> None:
     threshold = round(float(exact[scan, 0]), 6)
     points = {"nodule": OperatingPoint("nodule", threshold, "youden")}
     strict = replace(model, settings=model.settings.model_copy(update={"operating_points": points}))
-    with pytest.raises(UsageError, match=r"call 1 of the first 1 scans differently, positive or not: .*precision fp32"):
+    with pytest.raises(UsageError, match=r"call 1 of the first 1 scan differently, positive or not: .*precision fp32"):
         with_bf16(strict).outputs(inputs[scan : scan + 1])
     engine = Compared(lambda arrays: model.passed(arrays, bf16=True), strict, "", 0.02, "")
     assert engine(inputs[scan : scan + 1])

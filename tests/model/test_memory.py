@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipeline.config import Config
+from pipeline.console import count
 from pipeline.domain import UsageError
 from pipeline.model import batch, memory
 from pipeline.model.backbone import Classifier, build_network, count_parameters
@@ -115,7 +116,7 @@ def test_this_machine_tells() -> None:
 @pytest.mark.parametrize(
     ("room", "message"),
     [
-        (5, "8 scans of 32 x 24 x 16 voxels at once need about .* GB are available; let at most 5 pass at once"),
+        (5, "8 scans of 32 x 24 x 16 voxels at once with .*: about .* GB are available; let at most 5 pass at once"),
         (0, "not even one fits: lower preprocess.size, take a smaller model.backbone, or set train.recompute: true"),
     ],
 )
@@ -135,6 +136,7 @@ def test_a_step_that_does_not_fit_is_refused_with_what_would(monkeypatch, room, 
         (CPU, 7, 1000, 4),
         (CPU, 100, 70, 8),
         (CPU, 100, 3, 1),
+        (CPU, 100, 1, 1),
         (CPU, 0, 1000, 1),
         (CUDA, 9, 1000, 8),
     ],
@@ -143,7 +145,7 @@ def test_auto_is_the_largest_power_of_two_that_fits(monkeypatch, capsys, device,
     monkeypatch.setattr(batch, "available_bytes", lambda: int((step_need(SMALL, 1).of(room) + 9) / batch.SHARE))
     monkeypatch.setattr(batch, "passes", lambda config, outputs, size, device: size <= room)
     assert with_batch_size(SMALL, 1, scans, device).train.batch_size == expected
-    assert f"auto is {expected} here, for {scans} scans" in capsys.readouterr().out
+    assert f"auto is {expected} here, for {count(scans, 'scan')} on a" in capsys.readouterr().out
 
 
 def test_a_number_is_left_alone_and_a_trial_tells(monkeypatch) -> None:
