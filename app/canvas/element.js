@@ -80,7 +80,11 @@ class SliceCanvas {
   update(data) {
     if (data.heat?.url !== this.scene.heat?.url) {
       this.scene.heat = data.heat ? new Heat(data.heat) : null;
-      this.scene.heat?.load(this.ended.signal).then(() => this.request(), (error) => this.fail(error));
+      delete this.root.dataset.map;
+      this.scene.heat?.load(this.ended.signal).then(() => {
+        this.root.dataset.map = "ready";
+        this.request();
+      }, (error) => this.fail(error));
     }
     this.scene.setCurve(data.curve ?? null);
     this.request();

@@ -58,7 +58,7 @@ def ask(viewer: Viewer, path: str, method: str = "GET", **headers: str) -> tuple
 
 def sign_in(viewer: Viewer) -> str:
     """The cookie that the newest link gives; after a link was used, the line with the next one takes a moment."""
-    end, status = time.monotonic() + 10, 0
+    end, status = time.monotonic() + 60, 0
     while status != 303 and time.monotonic() < end:
         parts = urlsplit(viewer.link)
         status, headers, _ = ask(viewer, f"{parts.path}?{parts.query}")

@@ -51,11 +51,13 @@ class Bench:
     shelf: Shelf = field(default_factory=lambda: Shelf(8))
 
     def open(self, page: Page, volume: Volume, has_frame: bool = True, **more: object) -> None:
-        """Show a volume, once all of it has arrived."""
+        """Show a volume, once all of it has arrived, and its heat map."""
         page.goto(self.address)
         page.wait_for_function("() => window.ready")
         page.evaluate("data => { window.show(data); }", self.data(volume, has_frame, **more))
-        page.locator('.slices[data-state="ready"]').wait_for()
+        page.locator(
+            '.slices[data-state="ready"]' + ("" if more.get("heat") is None else '[data-map="ready"]')
+        ).wait_for()
         settle(page)
 
     def data(self, volume: Volume, has_frame: bool = True, **more: object) -> dict[str, object]:

@@ -10,6 +10,7 @@ import pytest
 from data.phantoms import make_demo
 from tests.app.conftest import save_tiny_model
 from tests.app.running import Viewer, start_viewer, stop_viewer
+from tests.e2e.opening import TALK
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
@@ -33,6 +34,13 @@ def browser_type_launch_args(browser_type_launch_args):
 @pytest.fixture(scope="session")
 def browser_context_args(browser_context_args):
     return {**browser_context_args, "viewport": VIEWPORT, "color_scheme": "dark"}
+
+
+@pytest.fixture
+def context(context):
+    """Each page notes how it talks with the server, for `settled`."""
+    context.add_init_script(TALK)
+    return context
 
 
 @pytest.fixture(scope="session")

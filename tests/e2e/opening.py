@@ -27,10 +27,28 @@ class Watch:
         return {urlsplit(url).hostname for url in self.requests if not url.startswith(("data:", "blob:"))}
 
 
+TALK = """(() => {
+    const talk = window.talk = { asked: 0, heard: 0 };
+    window.WebSocket = class extends WebSocket {
+        constructor(...given) {
+            super(...given);
+            this.addEventListener("message", () => { talk.heard = performance.now(); });
+        }
+        send(...given) {
+            talk.asked = performance.now();
+            super.send(...given);
+        }
+    };
+})()"""
+"""Run before a page's own scripts: notes when the page last told the server something, and when it last heard of it."""
+QUIET = """() => document.querySelector('[data-testid="stApp"][data-test-script-state="notRunning"]') !== null
+    && !(window.talk && (talk.heard < talk.asked || performance.now() - Math.max(talk.asked, talk.heard) < 200))"""
+
+
 def settled(page: Page) -> None:
-    """Wait until the script has run to its end."""
-    page.wait_for_timeout(200)  # the click travels to the server before the state changes
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=SECONDS)
+    """Wait until the server has answered what the page told it, and the script has run to its end."""
+    page.wait_for_timeout(200)  # the page passes on what was clicked or typed
+    page.wait_for_function(QUIET, timeout=SECONDS)
 
 
 def open_scan(page: Page, search: str) -> Locator:

@@ -294,7 +294,6 @@ def test_at_a_peak_the_three_planes_meet_where_the_map_is_hottest(page, bench):
     bench.open(
         page, gray(np.zeros((32, 24, 16))), heat=heat, curve=[float(heat[..., k].max() / 255) for k in range(16)]
     )
-    page.wait_for_timeout(300)  # the map has arrived
     pane(page, "axial").press("n")
     expect(pane(page, "axial")).to_have_attribute("aria-label", "Axial 9/16")
     expect(pane(page, "coronal")).to_have_attribute("aria-label", "Coronal 20/24")

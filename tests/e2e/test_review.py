@@ -49,11 +49,10 @@ def test_from_the_worklist_through_40_slices_to_the_map(page: Page, viewer, outp
     map_sent.value.finished()
     expect(page.get_by_label("Opacity")).to_be_visible(timeout=SECONDS)
     settled(page)
+    page.locator('.slices[data-map="ready"]').wait_for()
     pane(page, "axial").press("n")
-    page.wait_for_timeout(500)  # for the map to be drawn
     half = pixels(page, "axial")
     page.get_by_label("Opacity").fill("0")
-    page.wait_for_timeout(500)
     assert abs(pixels(page, "axial") - half).max() > 20  # the map is small: most pixels stay as they are
     page.get_by_label("Opacity").fill("0.5")
     page.screenshot(path=output_path / "review.png")

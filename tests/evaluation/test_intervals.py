@@ -128,9 +128,9 @@ def test_one_patient_with_a_hundred_scans_does_not_shrink_the_interval() -> None
 
 def test_two_thousand_resamples_of_a_thousand_scans_take_about_a_second() -> None:
     cases = study(np.random.default_rng(2), 500, 2)
-    start = time.perf_counter()
+    start = time.process_time()
     measures(cases, EvaluateSection(), ("auroc", "average_precision", "brier", *metrics.AT_POINT))
-    assert time.perf_counter() - start < 5  # 0.5 s on an idle core
+    assert time.process_time() - start < 5  # 0.5 s measured
 
 
 @pytest.mark.slow

