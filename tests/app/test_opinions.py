@@ -69,8 +69,9 @@ def test_the_csv_of_no_opinions_has_its_header(store):
     assert store.csv().decode("utf-8-sig").startswith("id,time,reader,scan_id,model,finding,probability,opinion,note")
 
 
-def test_two_tabs_and_another_process_lose_nothing(store, file):
-    other = Opinions(f"sqlite:///{file}")
+def test_two_tabs_and_another_process_lose_nothing(file, monkeypatch):
+    monkeypatch.setattr(module, "WAIT_S", 60)  # a slow disk is another matter
+    store, other = Opinions(f"sqlite:///{file}"), Opinions(f"sqlite:///{file}")
 
     def write(where: Opinions, reader: str) -> None:
         for number in range(15):
