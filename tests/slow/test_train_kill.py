@@ -44,9 +44,11 @@ def test_killed_at_random_moments_the_weights_are_the_same_to_the_bit(scans: Pat
         process = subprocess.Popen(
             command(config, cohort, tmp_path / "cut", *resume), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+        # The first blow falls when it has begun: on a machine that has become faster, another may meet no process.
+        while not killed and process.poll() is None and not (tmp_path / "cut" / "history.csv").is_file():
+            time.sleep(0.01)
         try:
-            # The first blow falls early: on a machine that has become faster, a late one may meet no process.
-            process.wait(moments.uniform(0.2, 1.0 if killed else 0.4) * usual)
+            process.wait(moments.uniform(0.2, 1.0) * usual if killed else 0.01)
             break  # it came to its end before the blow
         except subprocess.TimeoutExpired:
             process.kill()
