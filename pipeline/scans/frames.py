@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,16 +60,31 @@ def _native(header: Header, form: PixelFormat, which: Sequence[int]) -> Iterator
     dtype = form.dtype.newbyteorder(">" if header.transfer_syntax == BIG_ENDIAN else "<")
     check_length(header, form)
     with BytesIO(_inflated(header, form)) if header.deflated_at else header.path.open("rb") as file:
+        swapped = form.allocated == 8 and _has_big_endian_words(file, header)
         for index in which:
-            raw = np.empty(form.frame_bytes, np.uint8)
-            file.seek(header.pixel_offset + index * form.frame_bytes)
+            start, end = index * form.frame_bytes, (index + 1) * form.frame_bytes
+            first = start - start % 2 if swapped else start
+            raw = np.empty(end + end % 2 - first if swapped else end - first, np.uint8)
+            file.seek(header.pixel_offset + first)
             if file.readinto(raw.data) < len(raw):
                 raise ScanError(Reason.IO_ERROR, "the file became shorter while it was read")
+            if swapped:
+                raw = raw.reshape(-1, 2)[:, ::-1].ravel()[start - first : end - first]
             yield _shaped(raw.view(dtype).astype(form.dtype, copy=False), form)
+
+
+def _has_big_endian_words(file: BinaryIO, header: Header) -> bool:
+    """Whether bytes come as halves of 16-bit words, the second first: OW in big endian (PS3.5 A.3, 8.1.2)."""
+    if header.transfer_syntax != BIG_ENDIAN:
+        return False
+    file.seek(header.pixel_offset - 8)  # VR, two reserved bytes, length
+    return file.read(2) == b"OW"
 
 
 def check_length(header: Header, form: PixelFormat) -> None:
     """Refuse a file whose uncompressed pixels are not all there, or that claims other lengths.
+
+    Some padding behind the pixels is common; half a frame and more means that frames, size or bits are not as told.
 
     Raises:
         ScanError: malformed, truncated, length_mismatch.
@@ -80,7 +95,7 @@ def check_length(header: Header, form: PixelFormat) -> None:
     present = length if header.deflated_at else header.size - header.pixel_offset
     if present < expected:
         raise ScanError(Reason.TRUNCATED, f"{expected} bytes of pixels expected, {max(present, 0)} found")
-    if length < expected or length > present:
+    if length < expected or length > present or length - expected >= max(form.frame_bytes // 2, 2):
         raise ScanError(Reason.LENGTH_MISMATCH, f"{expected} bytes of pixels expected, the file claims {length}")
 
 

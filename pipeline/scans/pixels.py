@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, nan
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, conve
 from pipeline.console import count
 from pipeline.domain import Reason, ScanError, Voxels
 from pipeline.scans.boundary import check_voxels
-from pipeline.scans.headers import Header, text_in
+from pipeline.scans.headers import Header, numbers_in, text_in
 
 Stored = NDArray[Any]
 """One frame as stored, native byte order: [row, column], or [row, column, 3] in colour."""
@@ -26,6 +26,9 @@ GREY = ("MONOCHROME1", "MONOCHROME2")
 RGB_CODECS = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 """Transfer syntaxes whose decoder gives RGB already."""
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+
+LARGEST, SMALLEST = 1e30, 1e-30
+"""Slopes and intercepts beyond would not fit a float32 with the values that they stand for."""
 
 UCUM = {"[hnsf'U]": "HU", "{SUVbw}g/ml": "SUVBW", "Bq/ml": "BQML"}
 """Codes of units (PS3.16 CID 83, CID 84) -> the words of RescaleType and Units."""
@@ -149,7 +152,7 @@ def rescale_of(slope_word: str, intercept_word: str) -> tuple[float, float] | No
         intercept_word: RescaleIntercept likewise (then 0).
 
     Raises:
-        ScanError: bad_rescale, if either is no finite number or the slope is 0.
+        ScanError: bad_rescale, if either is no finite number or beyond reason, or the slope is 0.
     """
     if not slope_word and not intercept_word:
         return None
@@ -157,8 +160,11 @@ def rescale_of(slope_word: str, intercept_word: str) -> tuple[float, float] | No
         slope, intercept = float(slope_word or 1), float(intercept_word or 0)
     except ValueError:
         slope, intercept = nan, nan
-    if slope == 0 or not (isfinite(slope) and isfinite(intercept)):
-        raise ScanError(Reason.BAD_RESCALE, "RescaleSlope and RescaleIntercept must be finite numbers, the slope not 0")
+    if not (SMALLEST <= abs(slope) <= LARGEST and abs(intercept) <= LARGEST):
+        raise ScanError(
+            Reason.BAD_RESCALE,
+            f"RescaleSlope and RescaleIntercept must be finite numbers up to {LARGEST:g}, the slope not 0",
+        )
     return slope, intercept
 
 
@@ -181,15 +187,20 @@ def to_unit(
     """Write the values in their unit into `out` (same shape), padding as NaN; tells whether there is padding.
 
     The Modality LUT comes first (PS3.3 C.11.1), else the linear rescale. MONOCHROME1 is turned around the range of
-    the stored bits, except where a rescale gives the values a unit of their own (HU): there it only concerns display.
+    the stored bits, or of what the LUT gives, except where the values get a unit of their own (HU): there it only
+    concerns display.
     """
     hidden = padding(header, form, values)
-    if form.photometric == "MONOCHROME1" and not (rescale and header.text("Modality").upper() in ("CT", "PT")):
-        # low + high of the range: 2^n - 1, or -1 for signed values
-        values = np.subtract(-1 if form.signed else (1 << form.stored) - 1, values, dtype=np.float32)
-    if header.items("ModalityLUTSequence"):
+    table = header.items("ModalityLUTSequence")
+    is_in_unit = (rescale or table) and header.text("Modality").upper() in ("CT", "PT")
+    turned = form.photometric == "MONOCHROME1" and not is_in_unit
+    if table:
         out[...] = apply_modality_lut(values, header.elements)
+        if turned:
+            np.subtract((1 << int(numbers_in(table[0], "LUTDescriptor")[2])) - 1, out, out=out)
     else:
+        if turned:  # low + high of the range: 2^n - 1, or -1 for signed values
+            values = np.subtract(-1 if form.signed else (1 << form.stored) - 1, values, dtype=np.float32)
         slope, intercept = rescale or (1.0, 0.0)
         if slope == 1:
             out[...] = values
