@@ -1,19 +1,24 @@
 """PNG, JPEG and TIFF pictures -> one-slice Volumes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from pipeline.domain import ReadRules, Reason, Scan, ScanError, Volume
 from pipeline.scans.boundary import check_inflation, check_voxels
 from pipeline.scans.geometry import PICTURE, plane_affine, to_closest_ras
 from pipeline.scans.select import check_slices
 
-BITS_PER_SAMPLE = 258
-"""Tag of a TIFF file."""
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+"""Tags of a TIFF file."""
+
+WHITE_IS_ZERO, SIGNED = 0, 2
+"""Values of the last two."""
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 
@@ -25,10 +30,10 @@ def check_picture(path: Path) -> None:
     """Read a picture's header.
 
     Raises:
-        ScanError: not_an_image, unsupported_pixels (bitmaps, CMYK), ambiguous_volume (several pages), too_large.
+        ScanError: malformed, unsupported_pixels (bitmaps, CMYK), ambiguous_volume (several pages), too_large.
         Exception: What pillow raises on a malformed file (callers stand behind `boundary.refusing`).
     """
-    with _open(path):
+    with _opened(path):
         pass
 
 
@@ -40,14 +45,9 @@ def read_picture(scan: Scan, rules: ReadRules) -> Volume:
     """
     check_slices(1, rules)
     path = scan.paths[0]
-    with _open(path) as picture:
+    with _opened(path) as picture:
         check_voxels(picture.width * picture.height, rules.max_voxels)
-        try:
-            stored = _values(path, picture)
-        except OSError as error:
-            reason = Reason.TRUNCATED if "truncated" in str(error) else Reason.MALFORMED
-            raise ScanError(reason, "the picture ends early or is damaged") from None
-    values = stored.astype(np.float32)
+        values = _values(path, picture).astype(np.float32)
     if not np.isfinite(values).all():
         raise ScanError(Reason.NON_FINITE, "pixels that are no finite numbers")
     blank = ("blank",) if values.min() == values.max() else ()
@@ -58,19 +58,26 @@ def read_picture(scan: Scan, rules: ReadRules) -> Volume:
     return Volume(turned, affine, "a.u.", code, (*scan.warnings, "no_spacing", *blank))
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        picture = Image.open(path, formats=FORMATS)
-    except Image.DecompressionBombError:
-        raise ScanError(Reason.TOO_LARGE, "the picture has more pixels than any radiograph") from None
-    except UnidentifiedImageError:
-        raise ScanError(Reason.NOT_AN_IMAGE, "the file is no PNG, JPEG or TIFF picture") from None
-    try:
-        _check(path, picture)
-    except ScanError:
-        picture.close()
-        raise
-    return picture
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture, checked; what pillow finds damaged while it is read is refused too."""
+    # not by its name: pillow 13 maps such files, and mixes up the rows of a TIFF that is turned
+    with path.open("rb") as file:
+        try:
+            with Image.open(file, formats=FORMATS) as picture:
+                _check(path, picture)
+                yield picture
+        except Image.DecompressionBombError:
+            raise ScanError(Reason.TOO_LARGE, "the picture has more pixels than any radiograph") from None
+        except UnidentifiedImageError:
+            raise ScanError(
+                Reason.MALFORMED, "the picture is damaged, or of a kind that can't be read; save it with 8 or 16 bits"
+            ) from None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            reason = Reason.TRUNCATED if "truncated" in str(error).lower() else Reason.MALFORMED
+            raise ScanError(reason, "the picture ends early or is damaged") from None
 
 
 def _check(path: Path, picture: Image.Image) -> None:
@@ -90,13 +97,40 @@ def _values(path: Path, picture: Image.Image) -> NDArray[Any]:
         import imagecodecs
 
         decode = imagecodecs.png_decode if picture.format == "PNG" else imagecodecs.tiff_decode
-        return np.asarray(decode(path.read_bytes()))[..., :3]
+        deep = np.asarray(decode(path.read_bytes()))  # two channels: grey and alpha
+        values = deep[..., 0] if deep.shape[-1] == 2 else deep[..., :3]
+        return _turned(values, picture.getexif().get(ExifTags.Base.Orientation, 1))
     upright = ImageOps.exif_transpose(picture)
     if upright.mode == "LA":
         upright = upright.getchannel("L")
     if upright.mode in COLOUR_MODES:
         upright = upright.convert("RGB")
-    return np.asarray(upright)
+    values = np.asarray(upright)
+    return _as_tagged(picture, values) if picture.format == "TIFF" and values.ndim == 2 else values
+
+
+def _as_tagged(picture: Image.Image, values: NDArray[Any]) -> NDArray[Any]:
+    """Grey values of a TIFF with the sign and the sense of its tags, of which pillow heeds not all."""
+    tags = getattr(picture, "tag_v2", {})
+    bits, signed = tags.get(BITS_PER_SAMPLE, (8,))[0], tags.get(SAMPLE_FORMAT, (1,))[0] == SIGNED
+    if picture.mode == "L" and signed:
+        values = values.view(np.int8)
+    elif picture.mode == "I" and bits == 32 and not signed:
+        values = values.view(np.uint32)
+    if tags.get(PHOTOMETRIC) != WHITE_IS_ZERO or (picture.mode == "L" and not signed):  # that pillow has turned
+        return values
+    if not picture.mode.startswith("I;16"):
+        raise ScanError(Reason.UNSUPPORTED_PIXELS, "a TIFF picture whose zeros are white needs unsigned 8 or 16 bits")
+    darkest = (1 << int(bits)) - 1
+    return darkest - values.astype(np.int32)
+
+
+def _turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Values [row, column, ...] turned upright (EXIF 2.32, tag Orientation)."""
+    if orientation >= 5:  # rows and columns change places
+        values = values.swapaxes(0, 1)
+    backwards = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
+    return np.flip(values, backwards.get(orientation, ()))
 
 
 def _is_deep(path: Path, picture: Image.Image) -> bool:
