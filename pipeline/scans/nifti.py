@@ -1,6 +1,5 @@
 """NIfTI-1 and NIfTI-2 (`.nii`, `.nii.gz`, `.hdr` + `.img`) -> Volumes, one for each time point."""
 
-import zlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,9 +15,10 @@ from pipeline.domain import ReadRules, Reason, Scan, ScanError, Volume, Voxels
 from pipeline.scans.boundary import check_inflation, check_voxels
 from pipeline.scans.extensions import check_extensions
 from pipeline.scans.geometry import is_tilted, to_closest_ras
+from pipeline.scans.gzipped import check_gzip, inflated, is_gzip
 from pipeline.scans.nifti_affine import nifti_affine
 from pipeline.scans.select import check_slices
-from pipeline.scans.sniff import first_bytes, is_gzip
+from pipeline.scans.sniff import first_bytes
 from pipeline.scans.straighten import straighten
 
 HEADER_BYTES = 540
@@ -28,7 +28,11 @@ MAX_OFFSET = 64 * 2**20
 MAX_DEFLATE_RATIO = 1032
 """No gzip stream grows by more (zlib's own limit)."""
 
-CHUNK = 2**20
+MAX_TRAILING = 2**20
+"""Bytes behind the voxels that are passed over, unless a whole volume has room in them."""
+
+MOST_VOXELS = 10**12
+"""Voxels that no scanner's volume has, nor any file."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,17 @@ def read_nifti_header(path: Path) -> NiftiHeader:
     """The header of a NIfTI file, checked before any voxel is touched.
 
     Raises:
-        ScanError: not_an_image, truncated, bad_header, bad_dimensions, unsupported_pixels, size_mismatch, too_large,
-            4d.
+        ScanError: not_an_image, truncated, bad_header, unsupported_pixels, size_mismatch, too_large, 4d; checksum for a
+            damaged gzip stream, whatever its header says.
     """
+    try:
+        return _read_header(path)
+    except ScanError:
+        check_gzip(path)
+        raise
+
+
+def _read_header(path: Path) -> NiftiHeader:
     start = first_bytes(path, HEADER_BYTES)
     try:
         header, analyze = _parse(start)
@@ -90,7 +102,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         raise ScanError(Reason.UNSUPPORTED_PIXELS, f"voxels of type {dtype.name} aren't supported; expected numbers")
     single = start[344:347] == b"n+1" or start[4:7] == b"n+2"
     header_bytes = len(header.structarr.tobytes())
-    offset = _offset(header, header_bytes if single else 0)
+    offset = _offset(header, header_bytes + 4 if single else 0)
     if single:
         check_extensions(start, header_bytes, offset, "big" if header.endianness == ">" else "little")
     opened = NiftiHeader(header, path if single else _pair(path), shape, times, offset, analyze)
@@ -110,6 +122,14 @@ def read_nifti(scan: Scan, rules: ReadRules) -> Volume:
         ScanError: With the reason, wherever geometry, voxels or the file's checksum can't be trusted.
     """
     opened = read_nifti_header(scan.paths[0])
+    try:
+        return _read(opened, scan, rules)
+    except ScanError:
+        check_gzip(opened.voxels_in)
+        raise
+
+
+def _read(opened: NiftiHeader, scan: Scan, rules: ReadRules) -> Volume:
     check_slices(opened.shape[2], rules)
     check_voxels(prod(opened.shape), rules.max_voxels)
     affine = nifti_affine(opened.header, opened.sform_code, opened.qform_code, rules)
@@ -139,7 +159,7 @@ def read_nifti(scan: Scan, rules: ReadRules) -> Volume:
 def _parse(start: bytes) -> tuple[Nifti1Header, bool]:
     """The header in a file's first bytes, and whether it is plain Analyze (which has no orientation)."""
     if len(start) < 348:
-        raise ScanError(Reason.TRUNCATED, "the file ends in its header")
+        raise ScanError(Reason.NOT_AN_IMAGE, "the file ends in its header")
     if start[4:8] in (b"n+2\0", b"ni2\0"):
         kind = Nifti2Header if start[4:6] == b"n+" else Nifti2PairHeader
         return kind(start[:540], check=False), False
@@ -157,7 +177,7 @@ def _dimensions(header: Nifti1Header) -> tuple[tuple[int, int, int], int]:
         raise ScanError(Reason.BAD_HEADER, f"dim[0] must be 1 to 7, got {sizes[0]}")
     used = sizes[1 : sizes[0] + 1]
     if min(used) < 1:
-        raise ScanError(Reason.BAD_DIMENSIONS, "every dimension must be at least 1")
+        raise ScanError(Reason.BAD_HEADER, "every dimension must be at least 1")
     i, j, k, times, *more = [*used, 1, 1, 1, 1]
     if prod(more) > 1:
         raise ScanError(Reason.FOUR_DIMENSIONS, f"{sizes[0]} dimensions; expected three, or four with time")
@@ -166,9 +186,11 @@ def _dimensions(header: Nifti1Header) -> tuple[tuple[int, int, int], int]:
 
 def _offset(header: Nifti1Header, smallest: int) -> int:
     value = float(header["vox_offset"])
-    if not np.isfinite(value) or not 0 <= value <= MAX_OFFSET:
-        raise ScanError(Reason.BAD_HEADER, "vox_offset lies outside the file")
-    return max(int(value), smallest)
+    if not np.isfinite(value) or not smallest <= value <= MAX_OFFSET or value % 1:
+        raise ScanError(
+            Reason.BAD_HEADER, f"vox_offset must be a whole number of bytes from {smallest} to {MAX_OFFSET}"
+        )
+    return int(value)
 
 
 def _pair(path: Path) -> Path:
@@ -181,6 +203,8 @@ def _pair(path: Path) -> Path:
 
 
 def _check_size(opened: NiftiHeader) -> None:
+    if prod(opened.shape) > MOST_VOXELS:
+        raise ScanError(Reason.TOO_LARGE, f"the header claims {prod(opened.shape)} voxels a volume")
     expected = opened.offset + opened.n_bytes * opened.times
     present = opened.voxels_in.stat().st_size
     if is_gzip(opened.voxels_in):
@@ -189,16 +213,27 @@ def _check_size(opened: NiftiHeader) -> None:
                 Reason.SIZE_MISMATCH, f"the header claims {expected} bytes; {present} gzipped bytes can't hold them"
             )
         check_inflation(present, expected)
+    elif opened.offset > max(present, HEADER_BYTES + 4):
+        raise ScanError(Reason.BAD_HEADER, f"vox_offset lies behind the end of the file, which has {present} bytes")
     elif present < expected:
         reason = Reason.TRUNCATED if present > opened.offset + 4 else Reason.SIZE_MISMATCH
         raise ScanError(reason, f"the header claims {expected} bytes, the file has {present}")
+    else:
+        _check_trailing(opened, present)
+
+
+def _check_trailing(opened: NiftiHeader, present: int) -> None:
+    """Refuse a file that goes on behind its voxels: it may hold more volumes, or larger ones, than its header tells."""
+    expected = opened.offset + opened.n_bytes * opened.times
+    if present - expected >= max(min(opened.n_bytes, MAX_TRAILING), 16):
+        raise ScanError(Reason.SIZE_MISMATCH, f"the file goes on beyond the {expected} bytes of its header")
 
 
 def _stored_bytes(opened: NiftiHeader, time: int) -> bytes | bytearray:
     """The bytes of one volume; a gzip stream is read to its end, so that its checksum is verified."""
     start, count = opened.offset + time * opened.n_bytes, opened.n_bytes
     if is_gzip(opened.voxels_in):
-        return _inflated(opened.voxels_in, start, count, opened.offset + opened.n_bytes * opened.times)
+        return _inflated(opened, start, count)
     with opened.voxels_in.open("rb") as file:
         file.seek(start)
         raw = file.read(count)
@@ -207,27 +242,19 @@ def _stored_bytes(opened: NiftiHeader, time: int) -> bytes | bytearray:
     return raw
 
 
-def _inflated(path: Path, start: int, count: int, total: int) -> bytearray:
-    """Bytes start..start+count of a gzip stream of `total` bytes.
+def _inflated(opened: NiftiHeader, start: int, count: int) -> bytearray:
+    """Bytes start..start+count of a gzip stream.
 
     Raises:
         ScanError: truncated; checksum for a damaged stream; size_mismatch for one that goes on beyond its end.
     """
     kept, at = bytearray(), 0
-    engine = zlib.decompressobj(wbits=31)
-    with path.open("rb") as file:
-        try:
-            while not engine.eof and (chunk := engine.unconsumed_tail or file.read(CHUNK)):
-                part = engine.decompress(chunk, 4 * CHUNK)
-                kept += part[max(start - at, 0) : max(start + count - at, 0)]
-                at += len(part)
-                if at > total + MAX_OFFSET:
-                    raise ScanError(
-                        Reason.SIZE_MISMATCH, f"the gzip stream goes on beyond the {total} bytes of its header"
-                    )
-        except zlib.error:
-            raise ScanError(Reason.CHECKSUM, "the gzip stream is damaged: its checksum doesn't match") from None
-    if not engine.eof or at < total:
+    for part in inflated(opened.voxels_in):
+        kept += part[max(start - at, 0) : max(start + count - at, 0)]
+        at += len(part)
+        _check_trailing(opened, at)
+    total = opened.offset + opened.n_bytes * opened.times
+    if at < total:
         raise ScanError(Reason.TRUNCATED, f"the gzip stream ends after {at} of {total} bytes")
     return kept
 

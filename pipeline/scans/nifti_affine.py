@@ -2,7 +2,6 @@
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
-from nibabel.orientations import aff2axcodes
 from nibabel.spatialimages import HeaderDataError
 
 from pipeline.domain import Affine, ReadRules, Reason, ScanError
@@ -14,12 +13,12 @@ def nifti_affine(header: Nifti1Header, sform_code: int, qform_code: int, rules: 
     """Voxel index to RAS+ mm: the sform if it is set, else the qform, else (by the rules) spacing alone.
 
     Raises:
-        ScanError: bad_spacing, no_orientation, orientation_conflict, bad_geometry.
+        ScanError: bad_header, bad_spacing, no_orientation, orientation_conflict, bad_geometry.
     """
     used = header["pixdim"][1 : 1 + max(int(header["dim"][0]), 1)][:3].astype(np.float64)
     if not np.isfinite(used).all() or (used <= 0).any():
         raise ScanError(Reason.BAD_SPACING, "pixdim needs positive numbers")
-    scale = MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    scale = _millimetres(header)
     if sform_code > 0:
         affine = np.asarray(header.get_sform(), dtype=np.float64)
         _check_regular(affine)
@@ -37,6 +36,16 @@ def nifti_affine(header: Nifti1Header, sform_code: int, qform_code: int, rules: 
         )
     affine[:3] *= scale
     return affine
+
+
+def _millimetres(header: Nifti1Header) -> float:
+    """Millimetres in the header's unit of length."""
+    try:
+        return MILLIMETRES[header.get_xyzt_units()[0]]
+    except KeyError:
+        raise ScanError(
+            Reason.BAD_HEADER, "xyzt_units names no unit of length; expected 0 (unknown), 1 (m), 2 (mm) or 3 (um)"
+        ) from None
 
 
 def _qform(header: Nifti1Header) -> Affine:
@@ -60,6 +69,9 @@ def _check_agree(sform: Affine, qform: Affine) -> None:
     """Refuse a sform and a qform that mirror each other or disagree about left and right."""
     if not np.isfinite(qform).all():
         raise ScanError(Reason.BAD_GEOMETRY, "the qform is not finite")
-    sides = [[code in ("L", "R") and code for code in aff2axcodes(form)] for form in (sform, qform)]
-    if sides[0] != sides[1] or np.sign(np.linalg.det(sform[:3, :3])) != np.sign(np.linalg.det(qform[:3, :3])):
+    cosines, others = (form[:3, :3] / np.linalg.norm(form[:3, :3], axis=0) for form in (sform, qform))
+    if np.sign(np.linalg.det(cosines)) != np.sign(np.linalg.det(others)):
+        raise ScanError(Reason.ORIENTATION_CONFLICT, "sform and qform mirror each other")
+    across = int(np.abs(cosines[0]).argmax())  # the voxel axis from left to right
+    if cosines[:, across] @ others[:, across] < np.sqrt(0.5):
         raise ScanError(Reason.ORIENTATION_CONFLICT, "sform and qform disagree about left and right")

@@ -1,13 +1,11 @@
 """What a file is, by its content. Its name only decides whether a file that is no scan claims to be one."""
 
 import re
-import zlib
 from pathlib import Path
 
 from pipeline.domain import Kind, Reason, ScanError
+from pipeline.scans.gzipped import GZIP, check_gzip, first_inflated
 from pipeline.scans.instances import NotAScan
-
-GZIP = b"\x1f\x8b"
 
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of PNG, JPEG, TIFF and BigTIFF."""
@@ -23,7 +21,8 @@ def kind_of(path: Path) -> Kind:
 
     Raises:
         NotAScan: For files that neither are scans nor claim to be.
-        ScanError: not_an_image, not_dicom or truncated, for files whose name promises a scan that isn't there.
+        ScanError: not_an_image, not_dicom, truncated or checksum, for files whose name promises a scan that isn't
+            there.
     """
     with path.open("rb", buffering=0) as file:
         start = file.read(540)
@@ -45,6 +44,8 @@ def kind_of(path: Path) -> Kind:
         return "image"
     if claim is None:
         raise NotAScan("no scan")
+    if claim[2]:
+        check_gzip(path)
     raise _broken_promise(path, start, claim)
 
 
@@ -52,18 +53,7 @@ def first_bytes(path: Path, count: int) -> bytes:
     """The first bytes of a file, inflated where it is gzipped; fewer where it is shorter or damaged."""
     with path.open("rb") as file:
         start = file.read(count)
-        if start[:2] != GZIP:
-            return start
-        try:
-            return zlib.decompressobj(wbits=31).decompress(start + file.read(64 * 1024), count)
-        except zlib.error:
-            return b""
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether the file is a gzip stream."""
-    with path.open("rb") as file:
-        return file.read(2) == GZIP
+    return first_inflated(path, count) if start[:2] == GZIP else start
 
 
 def _is_analyze(path: Path, start: bytes) -> bool:
@@ -93,7 +83,5 @@ def _broken_promise(path: Path, start: bytes, claim: "re.Match[str]") -> ScanErr
             return ScanError(Reason.TRUNCATED, "the file ends in its preamble")
         if start[1:2] == b"\0" and start[:1] in (b"\x02", b"\x08"):
             return ScanError(Reason.NOT_DICOM, "the file lacks the preamble and DICM mark of a DICOM file")
-    if claim[2] and not readable and size < 348 and start and not start.startswith(PICTURES):
-        return ScanError(Reason.TRUNCATED, "the file ends in its header")
     kind = "DICOM file" if claim[1] else "NIfTI file" if claim[2] else "picture"
     return ScanError(Reason.NOT_AN_IMAGE, f"the name promises a {kind}, the content is none")

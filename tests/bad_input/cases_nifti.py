@@ -73,7 +73,7 @@ def flips(folder: Path) -> Truth:
 
 CASES = (
     case("G1", "0 bytes", reject("not_an_image"), content("a.nii", b""), content("a.nii.gz", b"")),
-    case("G2", "a file that ends in its header", reject("truncated"), edited(lambda raw: raw[:200])),
+    case("G2", "a file that ends in its header", reject("not_an_image"), edited(lambda raw: raw[:200])),
     case("G3", "a .nii cut by 1 byte, half", reject("truncated"),
          edited(lambda raw: raw[:-1]), edited(lambda raw: raw[: len(raw) // 2])),
     case("G4", "a .nii.gz cut by 1 byte, half", reject("truncated"),
@@ -83,8 +83,10 @@ CASES = (
          edited(lambda raw: raw[:-8] + bytes(4) + raw[-4:], "a.nii.gz")),
     case("G7", "a header that claims 3.4 GB, in 352 bytes, plain and gzipped", reject("size_mismatch"),
          claiming(1200, 1200, 1200), claiming(1200, 1200, 1200, zipped=True)),
-    case("G8", "a header that claims 32767 x 32767 x 32767 voxels", reject("size_mismatch"),
+    case("G8", "a header that claims 32767 x 32767 x 32767 voxels", reject("too_large"),
          claiming(32767, 32767, 32767), claiming(32767, 32767, 32767, zipped=True)),
     case("G9", "1 MB that inflates to the 1 GiB of its header", reject("too_large"), bomb(1024, 1024, 512)),
     case("G10", "1 GiB of zeros behind the voxels of a .nii.gz", reject("size_mismatch"), bomb(4, 5, 6)),
+    case("G10", "a .nii.gz, a .nii that goes on behind its voxels", reject("size_mismatch"),
+         edited(lambda raw: raw + bytes(2000), "a.nii.gz"), edited(lambda raw: raw + bytes(len(raw)))),
 )  # fmt: skip
