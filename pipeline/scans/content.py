@@ -76,7 +76,8 @@ def side_of(header: Header) -> str:
 def _side_is_doubtful(header: Header) -> bool:
     """Whether the header contradicts itself about left and right, or is silent where it must say (PS3.3 C.7.3.1)."""
     sides = _sides(header)
-    must_say = header.text("Modality").upper() in PROJECTIONS and header.text("BodyPartExamined").upper() in PAIRED
+    modality = header.text("Modality").upper()
+    must_say = modality == "MG" or (modality in PROJECTIONS and header.text("BodyPartExamined").upper() in PAIRED)
     return len(sides) > 1 or (must_say and not sides and not any(_laterality(header)))
 
 

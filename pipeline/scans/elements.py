@@ -23,6 +23,8 @@ SHORT_VRS = {code: vr for code, vr in ANY_VR.items() if vr not in EXPLICIT_VR_LE
 """Value representations whose length takes two bytes; of LONG_VRS four, after two reserved ones (PS3.5 7.1.2)."""
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
+NO_LENGTH = 2**31
+"""Bytes from which on an element's length is a lie; what comes behind it can't be found."""
 
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 ITEM_GROUP = 0xFFFE
@@ -84,7 +86,8 @@ def walk(
 
     Raises:
         NotPlain: If a general parser is needed.
-        ScanError: malformed, for a wanted element that comes twice or sequences nested too deeply; too_large.
+        ScanError: malformed, for a wanted element that comes twice, a length that can't be, sequences nested too
+            deeply; truncated; too_large.
     """
     elements: dict[BaseTag, DataElement | RawDataElement] = {}
     window, base, at, depth, left = _window(file, start), start, start, 0, MAX_STEPS
@@ -115,7 +118,7 @@ def walk(
             depth += _step(tag, vr, length, depth, tag in tags)
             at = value_at + (length if tag == ITEM and length != UNDEFINED_LENGTH else 0)
             continue
-        at = value_at + length
+        at = _behind(value_at, length)
         if not depth and tag in tags and at <= size:
             kept = tags[tag]
             if kept in elements:
@@ -125,6 +128,13 @@ def walk(
                 value = _long_value(file, value_at, length)
             elements[kept] = RawDataElement._make((kept, vr, length, value, value_at, implicit, True, True, False))
     raise ScanError(Reason.TOO_LARGE, "the header has more elements than any scan's")
+
+
+def _behind(value_at: int, length: int) -> int:
+    """Where an element ends."""
+    if length >= NO_LENGTH:
+        raise ScanError(Reason.MALFORMED, f"an element of the header claims {length} bytes")
+    return value_at + length
 
 
 def _window(file: BinaryIO, at: int) -> bytes:
@@ -159,7 +169,7 @@ def _skip_implicit(window: bytes, here: int, stops: frozenset[int]) -> int:
     last = len(window) - 12
     while here <= last:
         tag, length = _IMPLICIT_TURNED(window, here)
-        if tag in stops or length == UNDEFINED_LENGTH:
+        if tag in stops or length >= NO_LENGTH:
             break
         here += 8 + length
     return here
@@ -169,8 +179,10 @@ def _long(window: bytes, here: int, group: int, code: bytes, at: int) -> tuple[s
     """Value representation, length and place of an explicit element whose length takes four bytes, or of an item."""
     if group == ITEM_GROUP:
         return None, _LONG.unpack_from(window, here + 4)[0], at + 8
-    if code not in LONG_VRS or here + 12 > len(window):
+    if code not in LONG_VRS:
         raise NotPlain
+    if here + 12 > len(window):
+        raise ScanError(Reason.TRUNCATED, "the file ends in its header")
     return LONG_VRS[code], _LONG.unpack_from(window, here + 8)[0], at + 12
 
 

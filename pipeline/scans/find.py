@@ -11,6 +11,7 @@ from pipeline.scans.archives import is_archive, members_of, within_reach
 from pipeline.scans.boundary import refusing
 from pipeline.scans.folders import files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
+from pipeline.scans.imageless import LostSliceError
 from pipeline.scans.instances import Instance
 from pipeline.scans.kept import headers_kept
 from pipeline.scans.look import LookAtAll, look_at_all
@@ -74,15 +75,18 @@ def survey(
         else:
             files.append(path)
     instances: list[Instance] = []
+    lost: dict[str, ScanError] = {}
     pool = Pool()
     for done, (path, seen) in enumerate(look(files, file_or_folder, workers), 1):
         if isinstance(seen, Instance):
             instances.append(pool.share(seen))
         else:
+            if isinstance(seen, LostSliceError):
+                lost.setdefault(seen.series_uid, seen)
             _sort_in(path, seen, found)
         if report:
             report(done, len(files))
-    series = assemble(instances, _fingerprint)
+    series = assemble(instances, _fingerprint, lost)
     chosen, others = choose(found.scans + series.scans, rules)
     return Survey(
         file_or_folder,

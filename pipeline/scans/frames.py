@@ -162,6 +162,8 @@ def encoded_frames(header: Header, count: int) -> list[bytes]:
         file.seek(header.pixel_offset)
         raw = file.read()
     ((table, first), *fragments), end = _fragments(raw)
+    if not fragments:
+        raise ScanError(Reason.MALFORMED, f"frames expected: {count}, found: none")
     if count == 1 and len(fragments) == 1 and first - table <= 4:
         frames = [raw[slice(*fragments[0])]]
     else:

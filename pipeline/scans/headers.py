@@ -41,7 +41,6 @@ class Header:
         pixel_length: Their length as the file states it; UNDEFINED_LENGTH for encapsulated pixels.
         size: Bytes of the file.
         preamble: The 128 bytes before the DICM mark.
-        complete: Whether the last element lies within the file.
         deflated_at: Byte at which a deflated data set begins, 0 where nothing is deflated.
     """
 
@@ -55,7 +54,6 @@ class Header:
     pixel_length: int
     size: int
     preamble: bytes
-    complete: bool
     deflated_at: int = 0
 
     def text(self, keyword: str) -> str:
@@ -157,13 +155,11 @@ def _plain_header(path: Path, file: BinaryIO, kept: Wanted) -> Header:
     if not _is_plain(syntax):
         raise NotPlain
     implicit = syntax == ImplicitVRLittleEndian
-    raw, end = walk(file, body, size, implicit, kept)
+    raw, at = walk(file, body, size, implicit, kept)
     elements = Dataset(raw)
     elements.set_original_encoding(implicit, True)
-    file.seek(end)
-    return Header(
-        path, elements, raw, syntax, media_class, *_pixel_element(file, syntax), size, preamble, complete=end <= size
-    )
+    file.seek(at)
+    return Header(path, elements, raw, syntax, media_class, *_pixel_element(file, syntax), size, preamble)
 
 
 def _plain_uid(element: Element | None) -> UID:
@@ -198,10 +194,11 @@ def _any_header(path: Path, file: BinaryIO, tags: list[BaseTag | int]) -> Header
         elements = read_dataset(source, False, True, stop_when=_until_pixels(), specific_tags=tags)
         elements.file_meta = file_meta
     raw = {tag: element for tag in (*elements.keys(),) if (element := elements.get_item(tag))}
-    complete = deflated_at > 0 or source.tell() <= size  # a skipped element may end beyond the file
     media_class = text_in(file_meta, "MediaStorageSOPClassUID")
     pixels = _pixel_element(source, syntax)
-    return Header(path, elements, raw, syntax, media_class, *pixels, size, preamble, complete, deflated_at)
+    if deflated_at and not pixels[0] and source.seek(0, 2) >= MAX_HEADER:
+        raise ScanError(Reason.TOO_LARGE, f"the deflated header has more than {MAX_HEADER} bytes")
+    return Header(path, elements, raw, syntax, media_class, *pixels, size, preamble, deflated_at)
 
 
 def inflate(file: BinaryIO, offset: int, limit: int) -> bytes:

@@ -2,16 +2,14 @@
 
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
-
-from pydicom.uid import UID
 
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.content import SECONDARY_CAPTURE, check_human, content_warnings, side_of
 from pipeline.scans.diffusion import b_value_of, direction_of
 from pipeline.scans.headers import Header
+from pipeline.scans.imageless import LostSliceError, check_is_image
 
 # fmt: off
 SINGLE_MODALITIES = frozenset({
@@ -26,16 +24,11 @@ RADIOGRAPHS = frozenset({"CR", "DX", "DR", "IO", "MG", "PX", "RG"})
 SLICE_MODALITIES = frozenset({"CT", "MR", "PT"})
 """Modalities whose slices are worth nothing without their place."""
 
-DIRECTORY = "1.2.840.10008.1.3.10"
 GE_COMPONENTS = {0.0: "MAGNITUDE", 1.0: "PHASE", 2.0: "REAL", 3.0: "IMAGINARY"}
 """What GE's raw data type (0043,102F) stands for."""
 
 MOSAICS = frozenset({"MOSAIC", "VFRAME"})
 """Values of ImageType by which Siemens and United Imaging mark a mosaic."""
-
-
-class NotAScan(Exception):  # noqa: N818 - no error: a reason to skip
-    """A file that is well but no scan; its text says what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +135,19 @@ def instance_of(header: Header) -> Instance:
 
     Raises:
         NotAScan: If it is a DICOM object without image (report, segmentation, plan, directory ...).
-        ScanError: If an image lacks what every image must have.
+        ScanError: If an image lacks what every image must have; LostSliceError, if it names a series of slices.
     """
-    _check_is_image(header)
+    try:
+        return _instance_of(header)
+    except ScanError as error:
+        series_uid = header.text("SeriesInstanceUID")
+        if not series_uid or header.text("Modality").upper() not in SLICE_MODALITIES:
+            raise
+        raise LostSliceError(error.reason, error.detail, series_uid) from None
+
+
+def _instance_of(header: Header) -> Instance:
+    check_is_image(header)
     if not header.text("SOPInstanceUID"):
         raise ScanError(Reason.MISSING_ATTRIBUTE, "SOPInstanceUID is missing")
     if not header.text("SeriesInstanceUID") and header.text("Modality").upper() in SLICE_MODALITIES:
@@ -228,29 +231,6 @@ def plane_of(header: Header) -> Plane:
         ),
         n_moments=int(header.number("NumberOfTemporalPositions") or 0),
     )
-
-
-def _check_is_image(header: Header) -> None:
-    sop_class = header.text("SOPClassUID")
-    if DIRECTORY in (sop_class, header.media_class):
-        raise NotAScan("DICOM directory")
-    name = _class_name(sop_class)
-    if name and "Image Storage" not in name and "US Volume" not in name:
-        raise NotAScan(f"DICOM without image ({name})")
-    if header.pixel_tag:
-        return
-    if not header.text("Rows") and not name and header.text("Modality"):
-        raise NotAScan("DICOM without image")
-    if header.complete and header.text("Rows"):
-        raise ScanError(Reason.MISSING_ATTRIBUTE, "PixelData is missing")
-    raise ScanError(Reason.TRUNCATED, "the file ends before its pixels")
-
-
-@lru_cache
-def _class_name(sop_class: str) -> str:
-    """The standard's name of an object class, empty for others'."""
-    name = UID(sop_class).name
-    return "" if name == sop_class else name
 
 
 def _age(header: Header, acquired: str) -> float | None:

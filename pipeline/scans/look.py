@@ -16,7 +16,8 @@ from pipeline.scans.archives import within_reach
 from pipeline.scans.boundary import refusing
 from pipeline.scans.codecs import cores
 from pipeline.scans.folders import relative_path
-from pipeline.scans.instances import Instance, NotAScan
+from pipeline.scans.imageless import NotAScan
+from pipeline.scans.instances import Instance
 from pipeline.scans.isolated import run_isolated
 from pipeline.scans.series import scan_id_of
 from pipeline.scans.sniff import kind_of

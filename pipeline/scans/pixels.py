@@ -14,7 +14,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, conve
 from pipeline.console import count
 from pipeline.domain import Reason, ScanError, Voxels
 from pipeline.scans.boundary import check_voxels
-from pipeline.scans.headers import Header, numbers_in, text_in
+from pipeline.scans.headers import UNDEFINED_LENGTH, Header, numbers_in, text_in
 
 Stored = NDArray[Any]
 """One frame as stored, native byte order: [row, column], or [row, column, 3] in colour."""
@@ -76,7 +76,7 @@ def pixel_format(header: Header, max_voxels: int) -> PixelFormat:
     rows, columns, frames = header.whole("Rows"), header.whole("Columns"), header.frames
     if rows < 1 or columns < 1:
         raise ScanError(Reason.BAD_DIMENSIONS, f"Rows and Columns must be at least 1, got {rows} and {columns}")
-    check_voxels(rows * columns * frames, max_voxels)
+    _check_count(header, rows * columns * frames, max_voxels)
     floating = header.pixel_tag in (0x7FE00008, 0x7FE00009)
     allocated = header.whole("BitsAllocated")
     stored = header.whole("BitsStored", allocated)
@@ -100,6 +100,14 @@ def pixel_format(header: Header, max_voxels: int) -> PixelFormat:
         signed=header.whole("PixelRepresentation", 0) == 1,
         floating=floating,
     )
+
+
+def _check_count(header: Header, count: int, limit: int) -> None:
+    """Refuse too many pixels; as `bad_dimensions` where the file has no room for them."""
+    is_plain = header.pixel_length != UNDEFINED_LENGTH and not header.deflated_at
+    if count > limit and is_plain and count > header.size:
+        raise ScanError(Reason.BAD_DIMENSIONS, f"the header claims {count} pixels, the file has {header.size} bytes")
+    check_voxels(count, limit)
 
 
 def clean_bits(values: Stored, form: PixelFormat) -> Stored:

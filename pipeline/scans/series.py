@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import commonpath
 from pathlib import Path
@@ -39,26 +39,27 @@ def scan_id_of(*parts: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def assemble(instances: Iterable[Instance], fingerprint: Fingerprint) -> Found:
+def assemble(instances: Iterable[Instance], fingerprint: Fingerprint, lost: Mapping[str, ScanError]) -> Found:
     """The Scans in DICOM files (in any order), and what was refused or set aside.
 
     Args:
         instances: Every image file that was found.
         fingerprint: Compares pixels; called only for files that share a SOPInstanceUID.
+        lost: SeriesInstanceUID -> why one of its files was refused.
     """
     found = Found()
     series: dict[str, list[Instance]] = defaultdict(list)
     for instance in sorted(instances, key=lambda one: one.path):
         series[instance.series_uid or instance.sop_uid].append(instance)
-    for members in series.values():
+    for uid, members in series.items():
         try:
-            _assemble_series(members, fingerprint, found)
+            _assemble_series(members, fingerprint, found, lost.get(uid))
         except ScanError as error:
             found.rejections.append(_rejection(members, error))
     return found
 
 
-def _assemble_series(members: list[Instance], fingerprint: Fingerprint, found: Found) -> None:
+def _assemble_series(members: list[Instance], fingerprint: Fingerprint, found: Found, lost: ScanError | None) -> None:
     if len({(one.patient_id, one.study_uid) for one in members}) > 1:
         raise ScanError(
             Reason.MIXED_PATIENTS,
@@ -73,7 +74,10 @@ def _assemble_series(members: list[Instance], fingerprint: Fingerprint, found: F
         for volume, extent in zip(whole.volumes, whole.extents or [UNKNOWN] * len(whole.volumes), strict=True):
             found.scans.append(_scan([whole], aliases, ";".join(filter(None, (name, volume))), extent=extent))
     slices = [one for one in members if not one.is_single and not one.is_whole]
-    if slices:
+    if slices and lost:  # perhaps the first or the last slice: the others would make a volume
+        error = ScanError(lost.reason, f"a file of this series is refused, and its slice missing ({lost.detail})")
+        found.rejections.append(_rejection(slices, error))
+    elif slices:
         _assemble_slices(slices, aliases, found, bool(wholes))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.domain import Kind, Reason, ScanError
 from pipeline.scans.gzipped import GZIP, check_gzip, first_inflated
-from pipeline.scans.instances import NotAScan
+from pipeline.scans.imageless import NotAScan
 
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of PNG, JPEG, TIFF and BigTIFF."""

@@ -46,7 +46,7 @@ CASES = (
          dx(Laterality="L", ImageLaterality="R"), dx(ImageLaterality="L", ViewPosition="R MLO"),
          dx(Laterality="L", ViewPosition="RIGHT LAT")),
     case("F6", "a mammogram, a radiograph of a hand, that name no side", warn("laterality"),
-         dx(Modality="MG", BodyPartExamined="BREAST"), dx(BodyPartExamined="HAND")),
+         dx(Modality="MG", BodyPartExamined="BREAST"), dx(Modality="MG"), dx(BodyPartExamined="HAND")),
     case("F6", "sides that agree; a chest, which has none", OK,
          dx(ImageLaterality="L", ViewPosition="LMLO", BodyPartExamined="BREAST"),
          dx(ViewPosition="LL", BodyPartExamined="CHEST"), dx(ViewPosition="RLO", Laterality="L")),

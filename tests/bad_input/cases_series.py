@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import imagecodecs
@@ -133,6 +134,16 @@ def three_thousand(folder: Path) -> Truth:
     return Truth(values - 1024, dicom_affine(step=(0, 0, 1), origin=(0, 0, 0)))
 
 
+def cut_slice(k: int, folder: Path) -> None:
+    """Without this slice the others make a volume, but not the whole one."""
+    ct(folder, ONE_STUDY, series_uid=SERIES_UID)
+    path = next(
+        p for p in folder.iterdir() if float(pydicom.dcmread(p).ImagePositionPatient[2]) == ORIGIN[2] + k * STEP
+    )
+    raw = path.read_bytes()
+    path.write_bytes(raw[: raw.rindex(b"\xe0\x7f\x10\x00")])
+
+
 def truncated_slice(folder: Path) -> None:
     ct(folder)
     path = sorted(folder.iterdir())[2]
@@ -173,4 +184,6 @@ CASES = (
     case("E22", "slices in two transfer syntaxes", OK, mixed_syntaxes),
     case("E31", "3,000 slices", OK, three_thousand),
     case("E32", "a slice cut in its pixels", reject("truncated"), truncated_slice),
+    case("E32", "the first, the last slice cut before its pixels", reject("truncated"),
+         partial(cut_slice, 0), partial(cut_slice, SLICES - 1)),
 )  # fmt: skip

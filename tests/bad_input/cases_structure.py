@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -52,11 +53,12 @@ def nested(depth: int) -> Callable[[bytes], bytes]:
     return lambda raw: raw.replace(PIXELS, opening * depth + closing * depth + PIXELS)
 
 
-def deflated_bomb(folder: Path) -> None:
-    """1 MB that inflates to 1 GiB of zeros: 1,024 times the same block."""
+def deflated_bomb(folder: Path, element: bytes = PIXELS) -> None:
+    """1 MB that inflates to one element of 1 GiB of zeros: 1,024 times the same block."""
     lone(folder, setting(Rows=32768, Columns=16384, PixelData=b""), syntax=DeflatedExplicitVRLittleEndian)
     raw = (folder / "a.dcm").read_bytes()
-    header = zlib.decompress(raw[body(raw) :], -15)[:-4] + struct.pack("<I", 2**30)
+    header = zlib.decompress(raw[body(raw) :], -15)[: -len(PIXELS) - 4]
+    header += element + struct.pack("<I", 2**30)
     engine = zlib.compressobj(9, zlib.DEFLATED, -15)
     start = engine.compress(header) + engine.flush(zlib.Z_FULL_FLUSH)
     block = engine.compress(bytes(2**20)) + engine.flush(zlib.Z_FULL_FLUSH)
@@ -121,8 +123,8 @@ CASES = (
         cut_to(lambda raw: raw.index(ROWS_TAG) + 4),
     ),
     case(
-        "B3", "cut just before the pixels", reject("missing_attribute"),
-        cut_to(lambda raw: raw.rindex(PIXELS)), cut_to(lambda raw: raw.rindex(PIXELS) + 6),
+        "B3", "cut just before the pixels", reject("truncated"),
+        *(cut_to(lambda raw, n=n: raw.rindex(PIXELS) + n) for n in (0, 6, 9)),
     ),
     case(
         "B4", "cut in the pixels: by 1 byte, half, all", reject("truncated"),
@@ -131,6 +133,10 @@ CASES = (
     case(
         "B5", "pixels that claim 2 GiB, or half of what is there", reject("length_mismatch"),
         edited(with_length(2**31)), edited(with_length(80)),
+    ),
+    case(
+        "B5", "twice the pixels that the header tells: of 8 bits, of half the rows", reject("length_mismatch"),
+        one(setting(BitsAllocated=8, BitsStored=8, HighBit=7)), one(setting(Rows=4)),
     ),
     case("B6", "pixels of undefined length in a native syntax", reject("malformed"), edited(with_length(0xFFFFFFFF))),
     case("B7", "a data set without preamble", reject("not_dicom"), edited(lambda raw: raw[body(raw) :])),
@@ -144,10 +150,11 @@ CASES = (
         one(lambda ds, k: setattr(ds.file_meta, "TransferSyntaxUID", UID("1.2.840.113619.5.2"))),
     ),
     case("B10", "sequences nested 300 and 20,000 deep", reject("malformed"), *map(edited, map(nested, (300, 20_000)))),
-    case("B11", "1 MB that inflates to 1 GiB", reject("too_large"), deflated_bomb),
+    case("B11", "1 MB that inflates to 1 GiB, of pixels, of header", reject("too_large"),
+         deflated_bomb, partial(deflated_bomb, element=b"\x09\x00\x00\x10OB\0\0")),
     case("B12", "a deflated data set of garbage", reject("malformed"), DEFLATED_GARBAGE),
     case(
-        "B13", "an element of length 0xFFFFFFFE", reject("truncated"),
+        "B13", "an element of length 0xFFFFFFFE", reject("malformed"),
         edited(inserted(b"\x28\x00\x09\x00UN\0\0\xfe\xff\xff\xff")),
     ),
     case(
@@ -163,12 +170,9 @@ CASES = (
         *(one(setting(**{word: None})) for word in ("Rows", "Columns", "BitsAllocated", "SOPInstanceUID")),
     ),
     case(
-        "B16", "no row at all; -1 frames", reject("bad_dimensions"),
-        one(setting(Rows=0)), one(setting(NumberOfFrames=-1)),
-    ),
-    case(
-        "B16", "65535 x 65535 pixels; 2,000,000,000 frames", reject("too_large"),
-        one(setting(Rows=65535, Columns=65535)), one(setting(NumberOfFrames=2_000_000_000)),
+        "B16", "no row at all; -1 frames; 65535 x 65535 pixels; 2,000,000,000 frames", reject("bad_dimensions"),
+        *(one(setting(**words)) for words in ({"Rows": 0}, {"NumberOfFrames": -1}, {"Rows": 65535, "Columns": 65535})),
+        one(setting(NumberOfFrames=2_000_000_000)),
     ),
     case(
         "B17", "an element twice, with other and with equal values", reject("malformed"),

@@ -47,6 +47,7 @@ AS_PYDICOM = {
     ),
     "SC_rgb_jpeg_app14_dcmd.dcm": "JPEG colour: dcm2niix rounds otherwise",
     "SC_rgb_rle_32bit.dcm": "32-bit colour: dcm2niix reads one colour",
+    "SC_rgb_small_odd_big_endian.dcm": "bytes in big-endian words, which dcm2niix does not swap",
     "J2K_pixelrep_mismatch.dcm": "stream and header differ about the sign: dcm2niix believes the stream",
 }
 """Where dcm2niix differs and pydicom agrees with us."""

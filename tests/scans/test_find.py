@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import shutil
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.domain import Reason, ScanError, UsageError
 from pipeline.scans import kept
 from pipeline.scans.find import read_identity, relative_path, survey
 from pipeline.scans.headers import read_header
+from pipeline.scans.imageless import LostSliceError
 from tests.scans.phantoms import AXIAL, dicom, nifti, pixels, put_pixels, series, write
 
 
@@ -381,3 +383,8 @@ def test_the_headers_of_a_folder_are_read_once(tmp_path, monkeypatch):
 def test_the_side_is_the_one_that_the_header_names(tmp_path, header, side):
     series(tmp_path, lambda ds, _: [setattr(ds, name, value) for name, value in header.items()], slices=1)
     assert find_scans(tmp_path)[0][0].side == side
+
+
+def test_a_refused_slice_tells_its_series_across_processes():
+    error = pickle.loads(pickle.dumps(LostSliceError(Reason.TRUNCATED, "the file ends before its pixels", "1.2.3")))
+    assert (error.reason, error.detail, error.series_uid) == ("truncated", "the file ends before its pixels", "1.2.3")

@@ -23,7 +23,7 @@ PYDICOM = Path(pydicom.__file__).parent / "data" / "test_files"
 def words(path: Path) -> dict[str, object]:
     """The text of every element that pydicom can convert, and where the pixels lie."""
     header = read_header(path)
-    found: dict[str, object] = {"pixels": (header.pixel_tag, header.pixel_offset, header.pixel_length, header.complete)}
+    found: dict[str, object] = {"pixels": (header.pixel_tag, header.pixel_offset, header.pixel_length)}
     for keyword in KEYWORDS:
         with suppress(ScanError), refusing():
             found[keyword] = header.text(keyword) if "Sequence" not in keyword else keyword in header.elements
