@@ -72,6 +72,7 @@ class Instance:
         order: Acquisition and instance number, by which whole volumes follow each other.
         description: SeriesDescription; it may quote anything and is never shown.
         extents: Of each of `volumes`; empty where the header does not tell.
+        is_part: Whether its object goes on in other files (concatenation, PS3.3 C.7.6.16.2.2.4).
     """
 
     path: Path
@@ -101,6 +102,7 @@ class Instance:
     view: str = ""
     side: str = ""
     extents: tuple[Extent, ...] = ()
+    is_part: bool = False
 
     @property
     def is_localizer(self) -> bool:
@@ -181,6 +183,7 @@ def _instance_of(header: Header) -> Instance:
         contrast_agent=header.text("ContrastBolusAgent").upper() not in NO_AGENT,
         view=header.text("ViewPosition").upper(),
         side=side_of(header),
+        is_part=bool(header.text("ConcatenationUID")) and header.number("InConcatenationTotalNumber") != 1,
     )
 
 

@@ -33,7 +33,7 @@ KEYWORDS = (
     *("Laterality", "ImageLaterality", "ViewPosition", "QualityControlImage", "PatientSpeciesCodeSequence"),
     *("BluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("RealWorldValueMappingSequence", "EstimatedRadiographicMagnificationFactor", "ContrastBolusAgent"),
-    *("DistanceSourceToDetector", "DistanceSourceToPatient"),
+    *("DistanceSourceToDetector", "DistanceSourceToPatient", "ConcatenationUID", "InConcatenationTotalNumber"),
 )
 """What is read of every header."""
 

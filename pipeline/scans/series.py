@@ -19,6 +19,12 @@ WHOLE_TRAITS = ("type", "echo", "inversion", "component")
 """What names the volumes of a series that has one file a volume, besides their order."""
 
 
+IN_PARTS = ScanError(
+    Reason.AMBIGUOUS_VOLUME,
+    "part of a multi-frame object that goes on in other files (ConcatenationUID); join them first",
+)
+
+
 @dataclass(slots=True)
 class Found:
     """What a folder holds, while it is being put together."""
@@ -66,6 +72,10 @@ def _assemble_series(members: list[Instance], fingerprint: Fingerprint, found: F
             "files of one SeriesInstanceUID name different patients or studies; separate them, then try again",
         )
     members, aliases = _without_copies(members, fingerprint, found)
+    parts = [one for one in members if one.is_part]
+    if any(one.is_whole for one in parts):  # parts of one frame each are slices like others
+        found.rejections.append(_rejection(parts, IN_PARTS))
+        members = [one for one in members if not one.is_part]
     singles = [one for one in members if one.is_single]
     for single in singles:
         found.scans.append(_scan([single], aliases, "", single.sop_uid))

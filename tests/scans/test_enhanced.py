@@ -223,3 +223,24 @@ def test_stacks_that_make_one_volume_are_one_scan(tmp_path):
 def test_frames_that_cannot_be_trusted_are_refused(tmp_path, change, reason):
     with pytest.raises(ScanError, match=reason):
         read_volume(enhanced(tmp_path / "a.dcm", change))
+
+
+def part(number, total=None):
+    def change(ds):
+        ds.ConcatenationUID, ds.InConcatenationNumber = "1.2.9", number
+        if total:
+            ds.InConcatenationTotalNumber = total
+
+    return change
+
+
+def test_parts_of_a_concatenation_are_no_volumes_of_their_own(tmp_path):
+    for number in (1, 2):
+        enhanced(tmp_path / f"{number}.dcm", part(number), frames=3, sop_uid=f"1.2.9.{number}")
+    scans, (rejection,) = find_scans(tmp_path)
+    assert (scans, rejection.reason, len(rejection.files)) == ([], "ambiguous_volume", 2)
+    assert "goes on in other files (ConcatenationUID); join them first" in rejection.detail
+
+
+def test_a_concatenation_of_one_file_is_whole(tmp_path):
+    assert read_volume(enhanced(tmp_path / "a.dcm", part(1, total=1))).shape == (10, 8, 6)
