@@ -31,6 +31,10 @@ ITEM_GROUP = 0xFFFE
 
 MAX_DEPTH = 100
 """Sequences within sequences: no object of the standard needs ten."""
+TOO_DEEP = f"sequences are nested deeper than {MAX_DEPTH}"
+
+SMALLEST_LEVEL, NEIGHBOURS = 20, 8
+"""Bytes that a sequence in a sequence adds at the least; elements before it among which it is looked for."""
 
 MAX_STEPS, STEPS_A_WINDOW = 3_000_000, 300
 """One damaged length makes a walk look for elements in the pixels, eight bytes at a time; this is a second's work."""
@@ -118,7 +122,7 @@ def walk(
             depth += _step(tag, vr, length, depth, tag in tags)
             at = value_at + (length if tag == ITEM and length != UNDEFINED_LENGTH else 0)
             continue
-        at = _behind(value_at, length)
+        at = _behind(file, vr, value_at, length)
         if not depth and tag in tags and at <= size:
             kept = tags[tag]
             if kept in elements:
@@ -130,11 +134,35 @@ def walk(
     raise ScanError(Reason.TOO_LARGE, "the header has more elements than any scan's")
 
 
-def _behind(value_at: int, length: int) -> int:
-    """Where an element ends."""
+def _behind(file: BinaryIO, vr: str | None, value_at: int, length: int) -> int:
+    """Where an element of defined length ends."""
     if length >= NO_LENGTH:
         raise ScanError(Reason.MALFORMED, f"an element of the header claims {length} bytes")
+    if vr == "SQ" and length > MAX_DEPTH * SMALLEST_LEVEL and _is_too_deep(_window(file, value_at)):
+        raise ScanError(Reason.MALFORMED, TOO_DEEP)
     return value_at + length
+
+
+def _is_too_deep(items: bytes) -> bool:
+    """Whether first items hold sequences whose first items hold sequences, and so on (explicit VR).
+
+    Other than sequences of undefined length, those of a defined one are skipped and do no harm here; a file with
+    such a chain is not to be trusted all the same.
+    """
+    at = 0
+    for _ in range(MAX_DEPTH):
+        at += 8  # the item's tag and length
+        for _ in range(NEIGHBOURS):
+            if at + 12 > len(items):
+                return False
+            _, _, code, length = _EXPLICIT.unpack_from(items, at)
+            if code == b"SQ":
+                break
+            at += 12 + _LONG.unpack_from(items, at + 8)[0] if code in LONG_VRS else 8 + length
+        else:
+            return False
+        at += 12  # tag, VR and length of the sequence
+    return True
 
 
 def _window(file: BinaryIO, at: int) -> bytes:
@@ -192,5 +220,5 @@ def _step(tag: int, vr: str | None, length: int, depth: int, wanted: bool) -> in
     if (wanted and not depth) or vr not in ("SQ", None) or (depth == 0 and tag >> 16 == ITEM_GROUP):
         raise NotPlain
     if depth >= MAX_DEPTH and begins:
-        raise ScanError(Reason.MALFORMED, f"sequences are nested deeper than {MAX_DEPTH}")
+        raise ScanError(Reason.MALFORMED, TOO_DEEP)
     return 1 if begins else 0 if tag == ITEM else -1

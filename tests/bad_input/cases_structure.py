@@ -53,6 +53,14 @@ def nested(depth: int) -> Callable[[bytes], bytes]:
     return lambda raw: raw.replace(PIXELS, opening * depth + closing * depth + PIXELS)
 
 
+def measured(depth: int) -> Callable[[bytes], bytes]:
+    """The same with lengths."""
+    lengths = ((12 * n + 8 * (n + 1), 20 * n) for n in reversed(range(depth)))
+    start = b"\x40\x00\x75\x02SQ\0\0"
+    chain = b"".join(start + struct.pack("<L4sL", outer, b"\xfe\xff\x00\xe0", inner) for outer, inner in lengths)
+    return lambda raw: raw.replace(PIXELS, chain + PIXELS)
+
+
 def deflated_bomb(folder: Path, element: bytes = PIXELS) -> None:
     """1 MB that inflates to one element of 1 GiB of zeros: 1,024 times the same block."""
     lone(folder, setting(Rows=32768, Columns=16384, PixelData=b""), syntax=DeflatedExplicitVRLittleEndian)
@@ -149,7 +157,8 @@ CASES = (
         one(lambda ds, k: setattr(ds.file_meta, "TransferSyntaxUID", UID("1.2.3.4.5"))),
         one(lambda ds, k: setattr(ds.file_meta, "TransferSyntaxUID", UID("1.2.840.113619.5.2"))),
     ),
-    case("B10", "sequences nested 300 and 20,000 deep", reject("malformed"), *map(edited, map(nested, (300, 20_000)))),
+    case("B10", "sequences nested 300 and 20,000 deep, of undefined and of defined length", reject("malformed"),
+         *(edited(form(depth)) for form in (nested, measured) for depth in (300, 20_000))),
     case("B11", "1 MB that inflates to 1 GiB, of pixels, of header", reject("too_large"),
          deflated_bomb, partial(deflated_bomb, element=b"\x09\x00\x00\x10OB\0\0")),
     case("B12", "a deflated data set of garbage", reject("malformed"), DEFLATED_GARBAGE),
