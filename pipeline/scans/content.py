@@ -2,8 +2,11 @@
 
 import re
 
+from pydicom.dataelem import RawDataElement
+
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.headers import Header, text_in
+from pipeline.scans.values import tag_of
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -92,5 +95,8 @@ def _laterality(header: Header) -> list[str]:
 
 
 def _is_phantom(header: Header) -> bool:
-    words = (*header.image_type, header.text("BodyPartExamined"), header.text("PatientID"))
-    return header.text("QualityControlImage").upper() == "YES" or any("PHANTOM" in word.upper() for word in words)
+    name = header.raw.get(tag_of("PatientName"))
+    spelled = name.value if isinstance(name, RawDataElement) else b""  # the bytes, whatever their character set
+    words = (*header.image_type, *map(header.text, ("BodyPartExamined", "PatientID", "SeriesDescription")))
+    says = any("PHANTOM" in word.upper() for word in words) or b"PHANTOM" in (spelled or b"").upper()
+    return says or header.text("QualityControlImage").upper() == "YES"

@@ -92,15 +92,18 @@ def _assemble_series(members: list[Instance], fingerprint: Fingerprint, found: F
 
 
 def _assemble_slices(slices: list[Instance], aliases: dict[str, list[Path]], found: Found, prefixed: bool) -> None:
+    strays = [one for one in slices if one.is_localizer]
+    if len(strays) == len(slices):
+        strays = []  # a series of localizers
+    else:
+        slices = [one for one in slices if not one.is_localizer]
     if len(slices) > 1 and any(one.plane.position is None or one.plane.orientation is None for one in slices):
         raise ScanError(
             Reason.NO_GEOMETRY,
             f"{len(slices)} slices, of which some lack ImagePositionPatient or ImageOrientationPatient; "
             "their order and distance can't be known",
         )
-    plain = [one for one in slices if not one.is_localizer]
-    strays = [one for one in slices if one.is_localizer] if plain else []
-    volumes, oriented = volumes_of(plain or slices, _plane)
+    volumes, oriented = volumes_of(slices, _plane)
     strays += oriented
     for stray in strays:
         found.skipped.extend((path, "localizer") for path in (stray.path, *aliases[stray.sop_uid]))
