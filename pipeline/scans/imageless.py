@@ -35,23 +35,28 @@ def check_is_image(header: Header) -> None:
 
     Raises:
         NotAScan: For a DICOM object of another kind.
-        ScanError: truncated.
+        ScanError: truncated; missing_attribute for objects of private classes, which may hold no image by nature.
     """
-    sop_class = header.text("SOPClassUID")
-    if DIRECTORY in (sop_class, header.media_class):
+    if DIRECTORY in (header.text("SOPClassUID"), header.media_class):
         raise NotAScan("DICOM directory")
-    name = _class_name(sop_class)
+    name = class_name(header)
     if name and "Image Storage" not in name and "US Volume" not in name:
         raise NotAScan(f"DICOM without image ({name})")
     if header.pixel_tag:
         return
     if not header.text("Rows") and not name and header.text("Modality"):
         raise NotAScan("DICOM without image")
+    if not name and header.text("Rows"):
+        raise ScanError(Reason.MISSING_ATTRIBUTE, "PixelData is missing")
     raise ScanError(Reason.TRUNCATED, "the file ends before its pixels")
 
 
+def class_name(header: Header) -> str:
+    """The standard's name of the file's object class, empty for private ones."""
+    return _name_of(header.text("SOPClassUID"))
+
+
 @lru_cache
-def _class_name(sop_class: str) -> str:
-    """The standard's name of an object class, empty for others'."""
+def _name_of(sop_class: str) -> str:
     name = UID(sop_class).name
     return "" if name == sop_class else name

@@ -9,7 +9,7 @@ from pipeline.domain import Reason, ScanError
 from pipeline.scans.content import SECONDARY_CAPTURE, check_human, content_warnings, side_of
 from pipeline.scans.diffusion import b_value_of, direction_of
 from pipeline.scans.headers import Header
-from pipeline.scans.imageless import LostSliceError, check_is_image
+from pipeline.scans.imageless import LostSliceError, check_is_image, class_name
 
 # fmt: off
 SINGLE_MODALITIES = frozenset({
@@ -143,7 +143,8 @@ def instance_of(header: Header) -> Instance:
         return _instance_of(header)
     except ScanError as error:
         series_uid = header.text("SeriesInstanceUID")
-        if not series_uid or header.text("Modality").upper() not in SLICE_MODALITIES:
+        # vendors put objects of private classes beside the slices
+        if not series_uid or header.text("Modality").upper() not in SLICE_MODALITIES or not class_name(header):
             raise
         raise LostSliceError(error.reason, error.detail, series_uid) from None
 

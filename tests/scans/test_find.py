@@ -388,3 +388,13 @@ def test_the_side_is_the_one_that_the_header_names(tmp_path, header, side):
 def test_a_refused_slice_tells_its_series_across_processes():
     error = pickle.loads(pickle.dumps(LostSliceError(Reason.TRUNCATED, "the file ends before its pixels", "1.2.3")))
     assert (error.reason, error.detail, error.series_uid) == ("truncated", "the file ends before its pixels", "1.2.3")
+
+
+def test_a_private_object_without_pixels_beside_the_slices_does_no_harm(tmp_path):
+    series(tmp_path, lambda ds, k: setattr(ds, "SeriesDescription", "x"), series_uid="1.2.3")
+    ds = dicom(pixels()[0], (0, 0, 0))
+    ds.SOPClassUID, ds.SeriesInstanceUID = "1.3.46.670589.11.0.0.12.2", "1.2.3"
+    del ds.PixelData
+    write(ds, tmp_path / "XX_0001")
+    (scan,), (rejection,) = find_scans(tmp_path)
+    assert (scan.n_slices, rejection.path.name, rejection.reason) == (6, "XX_0001", "missing_attribute")
