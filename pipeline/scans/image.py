@@ -14,11 +14,11 @@ from pipeline.scans.boundary import check_inflation, check_voxels
 from pipeline.scans.geometry import PICTURE, plane_affine, to_closest_ras
 from pipeline.scans.select import check_slices
 
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
 """Tags of a TIFF file."""
 
-WHITE_IS_ZERO, SIGNED = 0, 2
-"""Values of the last two."""
+WHITE_IS_ZERO, PLANE_BY_PLANE, SIGNED = 0, 2, 2
+"""Values of the last three."""
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 
@@ -94,12 +94,7 @@ def _check(path: Path, picture: Image.Image) -> None:
 def _values(path: Path, picture: Image.Image) -> NDArray[Any]:
     """Stored values [row, column] or [row, column, 3], turned upright where EXIF says so."""
     if picture.mode in COLOUR_MODES and _is_deep(path, picture):
-        import imagecodecs
-
-        decode = imagecodecs.png_decode if picture.format == "PNG" else imagecodecs.tiff_decode
-        deep = np.asarray(decode(path.read_bytes()))  # two channels: grey and alpha
-        values = deep[..., 0] if deep.shape[-1] == 2 else deep[..., :3]
-        return _turned(values, picture.getexif().get(ExifTags.Base.Orientation, 1))
+        return _turned(_deep_values(path, picture), picture.getexif().get(ExifTags.Base.Orientation, 1))
     upright = ImageOps.exif_transpose(picture)
     if upright.mode == "LA":
         upright = upright.getchannel("L")
@@ -107,6 +102,19 @@ def _values(path: Path, picture: Image.Image) -> NDArray[Any]:
         upright = upright.convert("RGB")
     values = np.asarray(upright)
     return _as_tagged(picture, values) if picture.format == "TIFF" and values.ndim == 2 else values
+
+
+def _deep_values(path: Path, picture: Image.Image) -> NDArray[Any]:
+    """Values of 16 bits a channel as stored: [row, column] or [row, column, 3], without alpha."""
+    import imagecodecs
+
+    decode = imagecodecs.png_decode if picture.format == "PNG" else imagecodecs.tiff_decode
+    values = np.asarray(decode(path.read_bytes()))
+    if getattr(picture, "tag_v2", {}).get(PLANAR) == PLANE_BY_PLANE:
+        values = np.moveaxis(values, 0, -1)
+    if sorted(values.shape[:2]) != sorted(picture.size):
+        raise ScanError(Reason.UNSUPPORTED_PIXELS, "the picture's channels lie in an order that is not supported")
+    return values[..., 0] if values.shape[-1] == 2 else values[..., :3]  # two: grey and alpha
 
 
 def _as_tagged(picture: Image.Image, values: NDArray[Any]) -> NDArray[Any]:

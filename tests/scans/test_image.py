@@ -179,6 +179,20 @@ def test_a_tiff_keeps_its_sign_and_its_sense(tmp_path, dtype, order, white_is_ze
     np.testing.assert_array_equal(upright(read_volume(tmp_path / "a.tif")), expected.astype(np.float32))
 
 
+def test_colour_planes_of_16_bits_become_pixels(tmp_path):
+    values = RNG.integers(0, 65535, (7, 9, 3)).astype(np.uint16)
+    plane = 7 * 9 * 2
+    entries = [(256, 3, 1, 9), (257, 3, 1, 7), (258, 3, 3, 200), (262, 3, 1, 2), (273, 4, 3, 206), (277, 3, 1, 3)]
+    entries += [(278, 3, 1, 7), (279, 4, 3, 218), (284, 3, 1, 2)]
+    start = struct.pack("<2sHLH", b"II", 42, 8, len(entries))
+    for tag, kind, count, value in entries:
+        start += struct.pack("<HHL" + ("H2x" if kind == 3 and count == 1 else "L"), tag, kind, count, value)
+    start = start.ljust(200, b"\0") + struct.pack("<3H", 16, 16, 16)
+    start += struct.pack("<3L", 240, 240 + plane, 240 + 2 * plane) + struct.pack("<3L", plane, plane, plane)
+    (tmp_path / "a.tif").write_bytes(start.ljust(240, b"\0") + values.transpose(2, 0, 1).tobytes())
+    np.testing.assert_array_equal(upright(read_volume(tmp_path / "a.tif")), values)
+
+
 def test_pictures_that_pillow_cannot_read_are_refused_as_such(tmp_path):
     values = RNG.integers(0, 4095, (7, 9)).astype(np.uint16)
     (tmp_path / "a.jpg").write_bytes(imagecodecs.jpeg8_encode(values, bitspersample=12))
