@@ -260,12 +260,11 @@ def _unit(slices: Sequence[Slice]) -> tuple[str, float, tuple[str, ...]]:
     Raises:
         ScanError: mixed_units.
     """
-    kinds = {(one.rescale_type, one.rescale is None) for one in slices}
+    kinds = {(one.rescale_type, one.rescale is None, one.header.text("Modality").upper()) for one in slices}
     if len(kinds) > 1:
-        raise ScanError(Reason.MIXED_UNITS, "slices differ in RescaleType or Units")
-    ((kind, bare),) = kinds
+        raise ScanError(Reason.MIXED_UNITS, "slices differ in RescaleType, Units or Modality")
+    ((kind, bare, modality),) = kinds
     first = slices[0].header
-    modality = first.text("Modality").upper()
     if modality == "PT":
         factor = suv_factor(first.text("Units").upper() or kind, [one.header for one in slices])
         return ("a.u.", 1.0, ("no_suv",)) if factor is None else ("SUVbw", factor, ())

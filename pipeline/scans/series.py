@@ -142,10 +142,17 @@ def _without_copies(
 
 
 def _check_copies(copies: list[Instance], fingerprint: Fingerprint) -> None:
-    if len(copies) > 1 and len({fingerprint(one.path) for one in copies}) > 1:
+    if len(copies) < 2:
+        return
+    differ = ""
+    if len({(one.plane.position, one.plane.orientation, one.plane.spacing) for one in copies}) > 1:
+        differ = "name different places"
+    elif len({fingerprint(one.path) for one in copies}) > 1:
+        differ = "hold different pixels"
+    if differ:
         raise ScanError(
             Reason.CONFLICTING_SLICES,
-            f"{len(copies)} files share one SOPInstanceUID but hold different pixels; keep the right one",
+            f"{len(copies)} files share one SOPInstanceUID but {differ}; keep the right one",
         )
 
 

@@ -93,8 +93,8 @@ CASES = (
     case("D6", "a window: not applied", OK, lambda folder: ct(folder, setting(WindowCenter="40", WindowWidth="10"))),
     case("D7", "a VOI LUT: not applied", OK, voi_lut),
     case("D8", "air and water: -1000 and 0 HU", OK, air_and_water),
-    case("D9", "units mixed in one series: BQML and CNTS; HU and US; rescaled and not", reject("mixed_units"),
+    case("D9", "units mixed in one series: BQML and CNTS; HU and US; CT and MR; scaled and not", reject("mixed_units"),
          mixed("Units", "BQML", "CNTS", "PT"), mixed("RescaleType", "HU", "US", "CT"),
-         lambda folder: ct(folder, bare_among_rescaled)),
+         mixed("Modality", "CT", "MR", "CT"), lambda folder: ct(folder, bare_among_rescaled)),
     case("D10", "an enhanced file with a rescale for each frame: applied frame by frame", OK, per_frame),
 )  # fmt: skip

@@ -398,3 +398,14 @@ def test_a_private_object_without_pixels_beside_the_slices_does_no_harm(tmp_path
     write(ds, tmp_path / "XX_0001")
     (scan,), (rejection,) = find_scans(tmp_path)
     assert (scan.n_slices, rejection.path.name, rejection.reason) == (6, "XX_0001", "missing_attribute")
+
+
+def test_equal_slices_that_share_a_uid_but_not_a_place_are_no_copies(tmp_path):
+    def blank(ds, k):
+        ds.PixelData = bytes(len(ds.PixelData))
+        if k > 3:
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+
+    scans, (rejection,) = find_scans(series(tmp_path, blank))
+    assert (scans, rejection.reason) == ([], "conflicting_slices")
+    assert rejection.detail == "2 files share one SOPInstanceUID but name different places; keep the right one"
