@@ -109,6 +109,20 @@ def save_config(config: Config, path: Path) -> None:
     write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
+def differences(before: Config, now: Config) -> list[str]:
+    """One line a setting that is not the same in both: dotted key, its value now, its value before."""
+    old, new = (_flat(config.model_dump(mode="json")) for config in (before, now))
+    return [f"  {key}: {new[key]!r} now, {old[key]!r} before" for key in new if new[key] != old[key]]
+
+
+def _flat(values: Mapping[str, object]) -> dict[str, object]:
+    """Settings by dotted key."""
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
 def _read_yaml(path: Path) -> object:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

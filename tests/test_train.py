@@ -384,7 +384,7 @@ def test_a_run_is_never_overwritten(cohort, tmp_path, capsys) -> None:
     assert train(tmp_path, cohort, "--train.epochs", "1") == 2
     assert "holds a run already; go on with --resume" in capsys.readouterr().err
     assert train(tmp_path, cohort, "--train.epochs", "2", "--resume") == 2
-    assert "these sections differ from the run's own config.yaml: train" in capsys.readouterr().err
+    assert "  train.epochs: 2 now, 1 before" in capsys.readouterr().err
 
 
 def test_three_mistakes_are_reported_at_once(tmp_path, capsys) -> None:

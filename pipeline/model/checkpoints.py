@@ -12,6 +12,8 @@ from pipeline.console import stdout
 from pipeline.files import replacing
 
 LAST, BEFORE, BEST = "last.ckpt", "before_last.ckpt", "best.ckpt"
+FINISHED = "finished"
+"""Empty file beside the checkpoints of a network that needs no more training."""
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -41,12 +43,37 @@ def newest(home: Path) -> Path | None:
     for path in (home / LAST, home / BEFORE):
         if not path.is_file():
             continue
-        try:
-            torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            # torch raises EOFError, RuntimeError, OSError or UnpicklingError on damaged files.
-            note = f"{path} is damaged ({type(error).__name__}) and passed over"
-            stdout.print(f"{note}; going on from the epoch before it, if there is one", markup=False)
-        else:
+        if not (fault := damage(path)):
             return path
+        note = f"{path} is damaged ({fault}) and passed over"
+        stdout.print(f"{note}; going on from the epoch before it, if there is one", markup=False)
     return None
+
+
+def damage(path: Path) -> str:
+    """Why a checkpoint can't be read, "" where it can."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises EOFError, RuntimeError, OSError or UnpicklingError on damaged files
+        return type(error).__name__
+    return ""
+
+
+def forget_if_lost(home: Path, select: bool) -> None:
+    """Let a network be trained again, aloud, where the checkpoint that it would be taken from is damaged or gone.
+
+    A last epoch is had again from the one before it; the best one only from the start, to the same weights.
+    """
+    kept = home / (BEST if select else LAST)
+    begun = (home / LAST, home / FINISHED) if select else (home / FINISHED,)
+    if not any(path.is_file() for path in begun) or not (fault := damage(kept)):
+        return
+    stdout.print(f"{kept} is damaged or gone ({fault}): {home.name} is trained again", markup=False)
+    for path in (home / FINISHED, *((home / LAST, home / BEFORE, kept) if select else ())):
+        path.unlink(missing_ok=True)
+
+
+def stopped_early(checkpoint: Path) -> bool:
+    """Whether training came to its early stop with this epoch: going on would train past it."""
+    states = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"]
+    return any(s["wait_count"] >= s["patience"] for name, s in states.items() if name.startswith("EarlyStopping"))

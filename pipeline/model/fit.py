@@ -21,7 +21,16 @@ from pipeline.domain import UsageError
 from pipeline.files import write_json, write_text
 from pipeline.model.averaging import moving_average
 from pipeline.model.backbone import Classifier, build_network, count_parameters
-from pipeline.model.checkpoints import BEST, LAST, WholeFiles, keepers, newest
+from pipeline.model.checkpoints import (
+    BEST,
+    FINISHED,
+    LAST,
+    WholeFiles,
+    forget_if_lost,
+    keepers,
+    newest,
+    stopped_early,
+)
 from pipeline.model.dataset import Inputs, ScanDataset, plain_loader, train_loader
 from pipeline.model.learner import BadLossError, EpochReport, Learner
 from pipeline.model.losses import class_weights, scan_weights
@@ -48,7 +57,9 @@ def fit(job: Job, config: Config, cohort: Cohort, inputs: Inputs, y: NDArray[np.
         UsageError: If the loss is no number, or one scan is too large for the memory.
     """
     home, rules = config.out / "checkpoints" / job.name, config.train
-    finished = home / "finished"
+    finished = home / FINISHED
+    if resume:
+        forget_if_lost(home, job.select)
     while True:
         try:
             if resume and finished.is_file():  # going on would train past an early stop
@@ -86,6 +97,9 @@ def _fit_once(
     if device_of(config).type == "cpu":
         keep_freed_memory()
     network = build_network(config.model, len(cohort.findings))
+    checkpoint = newest(home) if resume else None
+    if checkpoint and stopped_early(checkpoint):
+        return network
     match = load_backbone(network.trunk, config.model)
     if rank() == 0:
         write_json(config.out / "weights.json", match.as_json())
@@ -97,7 +111,6 @@ def _fit_once(
     drawn_by = scan_weights(y[job.learn], cohort.task) if rules.imbalance == "sampler" else None
     learn, watch = (ScanDataset(inputs.arrays, y, rows.tolist()) for rows in (job.learn, job.watch))
     size = rules.scans_at_once
-    checkpoint = newest(home) if resume else None
     with progress(f"Training {job.name}") as bar, quiet_lightning():
         try:
             build_trainer(job, config, bar).fit(

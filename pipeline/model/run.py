@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.cohort.cache import CACHE
 from pipeline.cohort.leakage import patients
 from pipeline.cohort.manifest import Cohort, read_cohort, targets
-from pipeline.config import Config, load_config, save_config
+from pipeline.config import Config, differences, load_config, save_config
 from pipeline.console import count, progress, stdout
 from pipeline.domain import ReadRules, UsageError
 from pipeline.evaluation.operating_point import parse_target
@@ -75,15 +75,16 @@ def train(config: Config, resume: bool = False) -> Trained | None:
     config = _with_batch_size(config, cohort, resume)
     check_memory(config, len(cohort.findings), device_of(config))
     if rank() == 0:
-        _check_claim(config, resume)
+        _check_claim(config, resume, cohort)
+    if rank() == 0 and not resume:
+        check_network(config, cohort)
     y = targets(cohort).to_numpy(dtype=np.float32)
     read = _read_rules(config, cohort)
     inputs = _inputs(config, cohort, read)
     usable = np.array([row not in inputs.refused for row in range(len(y))]) & ~np.isnan(y).all(axis=1)
     jobs = plan(cohort, config, y, usable)
     if rank() == 0 and not resume:
-        check_network(config, cohort)
-        _claim_run(config)
+        _claim_run(config, cohort)
     networks = [fit(job, config, cohort, inputs, y, resume) for job in jobs]
     if rank() > 0:
         return None
@@ -122,23 +123,32 @@ def _with_batch_size(config: Config, cohort: Cohort, resume: bool) -> Config:
 
 def _created_before(model: Path) -> dict[str, str]:
     """When the model folder was first written, so that a finished run that is resumed stays the same model."""
+    created = _written(model / "model.json", "created")
+    return {"created": created} if created else {}
+
+
+def _written(path: Path, key: str) -> str:
+    """What an earlier start wrote into a JSON file under a key, "" where there is nothing."""
     try:
-        return {"created": str(read_json(model / "model.json")["created"])}
-    except (OSError, ValueError, KeyError):
-        return {}
+        return str(read_json(path).get(key, ""))
+    except (OSError, ValueError):
+        return ""
 
 
-def _check_claim(config: Config, resume: bool) -> None:
+def _check_claim(config: Config, resume: bool, cohort: Cohort) -> None:
     """Refuse a run folder that is another run's; it is taken once nothing in the config can fail any more."""
     check_writable(config.out)
     kept = config.out / "config.yaml"
     if resume:
         if not kept.is_file():
             raise UsageError(f"--resume: {config.out} holds no run; start without --resume")
-        earlier = load_config(kept)
-        if earlier != config:
-            changed = [k for k in Config.model_fields if getattr(earlier, k) != getattr(config, k)]
-            raise UsageError(f"--resume: these sections differ from the run's own config.yaml: {', '.join(changed)}")
+        if changed := differences(load_config(kept), config):
+            raise UsageError(f"--resume: these keys differ from the run's own {kept}:\n" + "\n".join(changed))
+        if _written(config.out / "environment.json", "cohort_sha256") not in ("", cohort.sha256):
+            raise UsageError(
+                f"--resume: scans, labels, split or folds of {cohort.folder} are not those that this run began with; "
+                "its networks may have learned from what is held out now. Start a new run with --out"
+            )
         for unfinished in config.out.rglob(".*.part"):  # what a killed process was writing
             unfinished.unlink()
         return
@@ -146,15 +156,15 @@ def _check_claim(config: Config, resume: bool) -> None:
         raise UsageError(f"{config.out} holds a run already; go on with --resume, or give another folder with --out")
 
 
-def _claim_run(config: Config) -> None:
-    """Take the run folder: write the config as used, and what it runs on."""
+def _claim_run(config: Config, cohort: Cohort) -> None:
+    """Take the run folder: write what it runs on and learns from, then the config as used, which is the claim."""
     config.out.mkdir(parents=True, exist_ok=True)
-    save_config(config, config.out / "config.yaml")
     packages = ("torch", "lightning", "timm", "monai", "numpy", "pydicom", "nibabel", "scanline")
     environment = {"python": platform.python_version(), "system": platform.platform(),
                    "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-                   **{name: version(name) for name in packages}}  # fmt: skip
+                   **{name: version(name) for name in packages}, "cohort_sha256": cohort.sha256}  # fmt: skip
     write_json(config.out / "environment.json", environment)
+    save_config(config, config.out / "config.yaml")
 
 
 def _used(cohort: Cohort) -> Cohort:
