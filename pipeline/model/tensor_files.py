@@ -23,8 +23,13 @@ MAX_VALUES = 4 * 10**9
 """No network has more numbers; a tensor can claim any shape without a file that holds it."""
 MAX_HEADER_BYTES = 100 * 10**6
 """The safetensors format's own limit."""
-NESTED = ("state_dict", "model_state_dict", "model", "net", "weights")
-"""Keys under which checkpoints keep their tensors."""
+NESTED = (
+    "state_dict", "model_state_dict", "model_state", "net_state_dict", "network_weights", "model", "net", "network",
+    "module", "weights", "params", "backbone", "encoder", "state_dict_ema", "model_ema", "teacher", "student",
+)  # fmt: skip
+"""Keys under which checkpoints keep their tensors, the first that is there first."""
+MOST_NESTED = 3
+"""Levels of such keys, one within another, that are looked through."""
 HASH_IN_NAME = re.compile(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$")
 """Start of the SHA-256 as torch.hub writes it into names (resnet18-f37072fd.pth); eight digits of a date are none."""
 
@@ -130,14 +135,19 @@ def _check_archive(content: bytes, name: str) -> None:
 
 
 def _tensors_in(content: object, name: str) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor) and v.layout == torch.strided}
-        if tensors:
-            return tensors
-        for key in NESTED:
-            if isinstance(content.get(key), Mapping):
-                return _tensors_in(content[key], name)
+    if found := _first_tensors(content, MOST_NESTED):
+        return found
     raise WeightsError("architecture", f"{name} holds no tensors (expected a state_dict)")
+
+
+def _first_tensors(content: object, levels: int) -> dict[str, Tensor]:
+    """The tensors under the first of the usual keys that holds any, at most so many levels down, else those here."""
+    if not isinstance(content, Mapping):
+        return {}
+    for key in NESTED if levels else ():
+        if found := _first_tensors(content.get(key), levels - 1):
+            return found
+    return {str(k): v for k, v in content.items() if isinstance(v, Tensor) and v.layout == torch.strided}
 
 
 def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -12,12 +12,15 @@ from pipeline.model.trunks import inflate_kernel
 from pipeline.sections import ModelSection
 
 PREFIXES = (
-    "module.", "state_dict.", "model.", "net.", "network.", "backbone.", "encoder.", "encoder_q.", "trunk.", "visual.",
-    "image_encoder.", "base_model.", "resnet.",
+    "module.", "_orig_mod.", "state_dict.", "model.", "net.", "network.", "backbone.", "encoder.", "encoder_q.",
+    "base_encoder.", "online_encoder.", "image_encoder.", "feature_extractor.", "student.", "teacher.", "trunk.",
+    "visual.", "base_model.", "resnet.", "convnet.", "cnn.", "body.", "features.",
 )  # fmt: skip
 """Wrappers that training frameworks put before a tensor's name."""
 SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 """Names of a ResNet's parts where they were put into one nn.Sequential (RadImageNet)."""
+SHORTCUT = "downsample."
+"""What timm, torchvision and MONAI call the shortcut of a block that changes its shape."""
 HEADS = ("fc.", "classifier.", "head.", "last_linear.", "num_batches_tracked")
 """Tensors that belong to another task's output layer, or count batches: neither is asked for."""
 
@@ -29,7 +32,7 @@ class Match:
     Attributes:
         loaded: Tensors taken over. total: Tensors of the backbone.
         fresh: Names that keep their random start. foreign: Names in the file that fit nowhere.
-        adapted: Names whose kernels were summed over colours or inflated.
+        adapted: Names whose kernels were summed over colours, shared out among them, or inflated.
         sha256: Of the file.
         notes: What else a reader should know: licence, which member of an ensemble.
     """
@@ -63,8 +66,8 @@ class Match:
 def load_backbone(trunk: nn.Module, rules: ModelSection) -> Match:
     """Fill a trunk with the weights that `rules.weights` names and tell what matched; "none" leaves it random.
 
-    The first convolution's kernels are summed over the colours when the trunk takes one channel; 2D kernels are
-    inflated where the trunk is an inflated network.
+    The first convolution's kernels are summed over the colours when the trunk takes one channel, and shared out among
+    them when the file has one; 2D kernels are inflated where the trunk is an inflated network.
 
     Raises:
         WeightsError: If the weights can't be had, are damaged or unsafe, or belong to another network.
@@ -73,7 +76,7 @@ def load_backbone(trunk: nn.Module, rules: ModelSection) -> Match:
     if rules.weights == "none":
         return Match("none", 0, len(wanted), fresh=tuple(wanted))
     source = open_source(rules)
-    found = _strip(source.tensors, wanted)
+    found = _without_biases(_strip(source.tensors, wanted))
     fitting = {k: t for k, v in wanted.items() if k in found and (t := _fit(found[k], v, rules)) is not None}
     match = Match(
         source.name, len(fitting), len(wanted),
@@ -103,6 +106,12 @@ def _check(match: Match, fitting: Mapping[str, Tensor], rules: ModelSection) -> 
             f"these: {', '.join(match.foreign[:5]) or 'none'}; first still missing: "
             f"{', '.join(match.fresh[:3]) or 'none'}. Check model.backbone, model.dimensions and model.architecture",
         )  # fmt: skip
+    shortcuts = [name for name in (*match.fresh, *match.foreign) if SHORTCUT in name]
+    if shortcuts:  # few tensors, but every block behind them would get something that it never learned from
+        raise WeightsError(
+            "architecture", f"{match.source} has shortcuts of another kind than {rules.backbone} (first that does not "
+            f"match: {shortcuts[0]}). Check model.shortcut in 3D (A or B), else model.backbone",
+        )  # fmt: skip
     broken = [name for name, tensor in fitting.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise WeightsError(
@@ -125,6 +134,15 @@ def _strip(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[st
     return stripped
 
 
+def _without_biases(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same function without the bias that MONAI's shortcuts have by default: the norm behind takes it over."""
+    for name in [n for n in found if n.endswith(f"{SHORTCUT}0.bias")]:
+        mean = f"network.{name.removesuffix('0.bias')}1.running_mean"
+        if mean in found:
+            found[mean] = found[mean] - found.pop(name)
+    return found
+
+
 def _own_name(name: str, wanted: Mapping[str, Tensor]) -> str:
     short = name
     while f"network.{short}" not in wanted:
@@ -138,9 +156,11 @@ def _own_name(name: str, wanted: Mapping[str, Tensor]) -> str:
 
 
 def _fit(tensor: Tensor, wanted: Tensor, rules: ModelSection) -> Tensor | None:
-    """The tensor in the wanted shape, summed over colours and inflated where needed; None where it can't fit."""
+    """The tensor in the wanted shape, its colours adapted and inflated where needed; None where it can't fit."""
     if tensor.ndim == 4 and wanted.ndim == 5 and rules.architecture == "inflated":
         tensor = inflate_kernel(tensor.float(), wanted.shape[2], rules.inflation)
     if tensor.ndim == wanted.ndim and tensor.ndim >= 4 and wanted.shape[1] == 1 and tensor.shape[1] == 3:
         tensor = tensor.float().sum(1, keepdim=True)
+    if tensor.ndim == wanted.ndim and tensor.ndim >= 4 and wanted.shape[1] == 3 and tensor.shape[1] == 1:
+        tensor = tensor.float().expand(-1, 3, *tensor.shape[2:]) / 3  # gives on gray in colour what it gave on gray
     return tensor.to(wanted.dtype) if tensor.shape == wanted.shape else None

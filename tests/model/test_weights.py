@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from monai.networks import nets
 from safetensors.torch import save_file
 
 from pipeline.domain import UsageError
@@ -138,3 +139,75 @@ def test_a_match_is_shown_and_saved() -> None:
         "adapted": [], "sha256": "ab", "notes": ["MIT"],
     }  # fmt: skip
     assert "1 adapted" in str(replace(match, adapted=("conv1.weight",)))
+
+
+@pytest.mark.parametrize(
+    "prefix", ["_orig_mod.", "module._orig_mod.", "student.backbone.", "online_encoder.", "features."]
+)
+def test_wrappers_of_self_supervised_and_compiled_networks_are_peeled_off(resnet, tmp_path, prefix) -> None:
+    torch.save({prefix + k: v for k, v in resnet.items()}, tmp_path / "w.pth")
+    assert load(trunk(), tmp_path / "w.pth").loaded == 100
+
+
+@pytest.mark.parametrize("key", ["teacher", "model_ema", "network_weights", "state_dict_ema"])
+def test_usual_keys_of_checkpoints_are_looked_under(resnet, tmp_path, key) -> None:
+    """Also where a lone tensor or a key without tensors stands beside them."""
+    torch.save({"epoch": torch.tensor(3), "model": {"name": "resnet18"}, key: resnet}, tmp_path / "w.ckpt")
+    assert load(trunk(), tmp_path / "w.ckpt").loaded == 100
+
+
+def test_a_checkpoint_that_holds_itself_has_an_end(tmp_path) -> None:
+    endless: dict[str, object] = {"epoch": 3}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "w.pth")
+    with pytest.raises(UsageError, match="holds no tensors"):
+        load(trunk(), tmp_path / "w.pth")
+
+
+def test_gray_kernels_give_on_gray_in_colour_what_they_gave_on_gray(tmp_path) -> None:
+    gray = lively(timm.create_model("resnet18", pretrained=False, in_chans=1))
+    save_file(gray.state_dict(), tmp_path / "w.safetensors")
+    rules = FLAT.model_copy(update={"channels": 3})
+    colour = trunk(rules).to(memory_format=torch.contiguous_format).eval()
+    assert load(colour, tmp_path / "w.safetensors", rules).adapted == ("conv1.weight",)
+    picture = torch.rand(2, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(colour(picture.expand(-1, 3, -1, -1)), gray.forward_features(picture))
+
+
+def monai_file(path, kind: str, bias: bool) -> torch.nn.Module:
+    network = lively(
+        nets.resnet34(
+            spatial_dims=3, n_input_channels=1, conv1_t_stride=2, shortcut_type=kind, bias_downsample=bias,
+            widen_factor=0.0625, feed_forward=False,
+        )
+    )  # fmt: skip
+    torch.save(network.state_dict(), path)
+    return network
+
+
+@pytest.mark.parametrize(("file", "model"), ["AB", "BA"])
+def test_shortcuts_of_the_other_kind_are_refused_however_few_they_are(tmp_path, file, model) -> None:
+    """15 of a ResNet-34's 180 tensors, and every block behind them."""
+    monai_file(tmp_path / "w.pth", file, bias=False)
+    rules = ModelSection(backbone="resnet34", width=0.0625, shortcut=model)
+    with pytest.raises(UsageError, match=r"\(architecture\): w\.pth has shortcuts of another kind .* model\.shortcut"):
+        load(trunk(rules), tmp_path / "w.pth", rules)
+
+
+def test_shortcuts_of_other_2d_networks_are_refused(tmp_path) -> None:
+    torch.save(timm.create_model("resnet101", pretrained=False).state_dict(), tmp_path / "w.pth")
+    rules = ModelSection(dimensions=2, backbone="resnet101d")
+    with pytest.raises(UsageError, match=r"shortcuts of another kind than resnet101d \(first .* layer1\.0\.downsample"):
+        load(trunk(rules), tmp_path / "w.pth", rules)
+
+
+def test_biases_of_monais_shortcuts_are_taken_over(tmp_path) -> None:
+    theirs = monai_file(tmp_path / "w.pth", "B", bias=True)
+    rules = ModelSection(backbone="resnet34", width=0.0625)
+    ours = trunk(rules).eval()
+    match = load(ours, tmp_path / "w.pth", rules)
+    assert (match.loaded, match.foreign) == (180, ())
+    volume = torch.rand(2, 1, 16, 16, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(volume).mean((2, 3, 4)), theirs(volume))
