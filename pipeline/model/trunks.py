@@ -77,9 +77,22 @@ class Trunk3D(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Feature map [batch, feature, z, y, x]."""
-        for name in self.path:
+        inputs = _stem(cast(nn.Conv3d, self.network.conv1), inputs)
+        for name in self.path[1:]:
             inputs = self.network.get_submodule(name)(inputs)
         return inputs
+
+
+def _stem(first: nn.Conv3d, inputs: Tensor) -> Tensor:
+    """The first convolution; over few slices on a CPU, zeros are put around the volume instead of being implied.
+
+    There oneDNN's weight gradient of a 7x7x7 kernel of stride 2 is wrong over 6 and 7 slices and writes past its
+    memory over 5 (torch 2.14.1, fp32; tests/model/test_backbone.py).
+    """
+    if inputs.device.type != "cpu" or inputs.shape[2] > first.kernel_size[0]:
+        return cast(Tensor, first(inputs))
+    around = [n for axis in reversed(cast(tuple[int, ...], first.padding)) for n in (axis, axis)]
+    return functional.conv3d(functional.pad(inputs, around), first.weight, first.bias, first.stride)
 
 
 class ZeroPadShortcut(nn.Module):
