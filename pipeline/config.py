@@ -115,6 +115,11 @@ def differences(before: Config, now: Config) -> list[str]:
     return [f"  {key}: {new[key]!r} now, {old[key]!r} before" for key in new if new[key] != old[key]]
 
 
+def switches() -> frozenset[str]:
+    """The keys that are true or false, dotted."""
+    return frozenset(key for key, value in _flat(Config().model_dump()).items() if isinstance(value, bool))
+
+
 def _flat(values: Mapping[str, object]) -> dict[str, object]:
     """Settings by dotted key."""
     flat: dict[str, object] = {}
@@ -133,8 +138,19 @@ def _read_yaml(path: Path) -> object:
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ConfigError(f"{path}: YAML aliases (*name) are not used in configs; write the value out")
+        if twice := _keys_given_twice(yaml.compose(text, yaml.SafeLoader)):
+            raise ConfigError(f"{path}: given twice, and only one can count: {', '.join(twice)}")
         return yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}: is not plain YAML{where}; only values are allowed, no tags or objects") from None
+
+
+def _keys_given_twice(node: yaml.Node | None, above: str = "") -> list[str]:
+    """Dotted keys that stand more than once in one mapping; YAML's own reader takes the last without a word."""
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    names = [str(key.value) for key, _ in node.value]
+    twice = [f"{above}{name}" for name in dict.fromkeys(names) if names.count(name) > 1]
+    return twice + [k for key, value in node.value for k in _keys_given_twice(value, f"{above}{key.value}.")]

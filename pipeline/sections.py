@@ -112,7 +112,7 @@ class ModelSection(Section):
     a .safetensors, .pth or .ckpt file; an earlier RUN or MODEL folder."""
     min_match: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Refuse weights of which less than this share of the backbone's tensors matched."""
-    width: Annotated[float, Field(gt=0, le=8, allow_inf_nan=False)] = 1.0
+    width: Annotated[float, Field(ge=1 / 64, le=8, allow_inf_nan=False)] = 1.0
     """native 3D: channel multiplier (0.25: a quarter of the channels; 2: a wide ResNet)."""
     shortcut: Literal["A", "B"] = "B"
     """native 3D: where a block changes its shape, its shortcut pads with zeros (A) or is a 1x1x1 convolution (B)."""
@@ -209,7 +209,8 @@ class TrainSection(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Share of the label's mass given to the other class(es)."""
     patience: NonNegativeInt = 10
-    """Stop after this many epochs without a better tune AUROC; 0 never stops early."""
+    """Stop after this many epochs without a better tune AUROC; 0 never stops early. Folds never do: a held-out fold
+    chooses nothing."""
     gradient_clip: NonNegativeFinite = 1.0
     """Largest norm of the gradient; 0 does not clip."""
     ema: Fraction = 0.0
@@ -250,6 +251,8 @@ class TrainSection(Section):
                 raise ValueError("batch_size: auto is for one device and whole batches; give a number")
         elif self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide batch_size ({self.batch_size}) without rest")
+        if self.folds == 1:
+            raise ValueError("folds must be 0 (the split) or at least 2")
         return self
 
 

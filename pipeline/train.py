@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 from pydantic import ValidationError
 
-from pipeline.config import Config, ConfigError, load_config, problems
+from pipeline.config import Config, ConfigError, load_config, problems, switches
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, guarded, stdout
 from pipeline.domain import UsageError
 from pipeline.files import write_json
@@ -38,10 +38,23 @@ def parse(words: Sequence[str]) -> tuple[Config, bool]:
         tyro.cli(Config, args=["--help"], prog="python -m pipeline.train CONFIG.yaml [--resume]", description=ABOUT)
     base = load_config(Path(rest[0]))
     try:
-        config = tyro.cli(Config, default=base, args=rest[1:], prog=f"python -m pipeline.train {rest[0]}")
+        config = tyro.cli(Config, default=base, args=_flags(rest[1:]), prog=f"python -m pipeline.train {rest[0]}")
         return Config.model_validate(config.model_dump()), "--resume" in words
     except ValidationError as error:
         raise ConfigError(f"{rest[0]} with these options is not a valid config:\n{problems(error)}") from None
+
+
+def _flags(words: Sequence[str]) -> list[str]:
+    """The words with `--model.stem_pool false` as tyro has it, `--model.no-stem_pool`; any other word as it is."""
+    known, flags = switches(), list[str]()
+    for word in words:
+        key = flags[-1].removeprefix("--").replace("-", "_") if flags else ""
+        if key in known and word.lower() in ("true", "false"):
+            section, _, name = flags.pop().rpartition(".")
+            flags.append(f"{section}.{'no-' if word.lower() == 'false' else ''}{name}")
+        else:
+            flags.append(word)
+    return flags
 
 
 def _run(words: Sequence[str]) -> int:

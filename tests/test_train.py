@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline import load_model, read_volume
 from pipeline.prepare import main as prepare
-from pipeline.train import main
+from pipeline.train import main, parse
 
 TINY = {
     "name": "tiny",
@@ -409,6 +409,10 @@ def test_three_mistakes_are_reported_at_once(tmp_path, capsys) -> None:
         ("train: {batch_size: auto, accumulate: 2}", "batch_size: auto is for one device and whole batches"),
         ("train: {batch_size: auto, devices: 2}", "batch_size: auto is for one device and whole batches"),
         ("train: {batch_size: 8, accumulate: 3}", "accumulate must divide batch_size (8) without rest"),
+        ("train: {seed: 1, seed: 2}\nname: a\nname: b", "given twice, and only one can count: name, train.seed"),
+        ("[" * 500, "is not plain YAML"),
+        ("train: {folds: 1}", "folds must be 0 (the split) or at least 2"),
+        ("model: {width: 0.001}", "model.width: Input should be greater than or equal to"),
         ("$import os: 1", "$import os: Extra inputs are not permitted"),
         ("model: {_target_: os.system}", "model._target_: Extra inputs are not permitted"),
         ("evaluate: {target: often}\ncohort: {folder: x}", 'evaluate.target: expected "youden"'),
@@ -501,6 +505,13 @@ def test_a_config_that_fails_does_not_take_the_folder(cohort, tmp_path, capsys) 
     assert train(tmp_path, cohort, "--train.folds", "7") == 2
     assert train(tmp_path, cohort, "--model.backbone", "resnet19") == 2
     assert train(tmp_path, cohort, "--train.precision", "bf16") == 2
+    assert train(tmp_path, cohort, "--train.strategy", "nonsense") == 2
+    assert "strategy: nonsense" in capsys.readouterr().err
+    assert train(tmp_path, cohort, "--train.batch_size", "1", "--model.stem_pool", "true") == 2
+    assert "leaves one value a channel" in capsys.readouterr().err
+    flat = {"preprocess": {"size": [16, 16]}, "model": {"dimensions": 2, "backbone": "resnet18", "width": 1.0}}
+    assert train(tmp_path, cohort, **flat, augment={"flip_axes": []}) == 2
+    assert "none of 48 scans can be used as this config asks; the first: " in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     capsys.readouterr()
     assert train(tmp_path, cohort, "--train.epochs", "1", "--train.seed", "20261124") == 0
@@ -557,3 +568,14 @@ def test_the_config_that_prepare_proposes_learns_from_colour_pictures(tmp_path) 
     model = load_model(tmp_path / "run" / "model")
     assert model.settings.model.channels == 3
     assert 0 <= model.predict(tmp_path / "scans" / "p00.png").probabilities["red"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "pool"),
+    [(["true"], True), (["True"], True), (["false"], False), ([], True), (["--model.no-stem_pool"], False)],
+)
+def test_a_switch_takes_a_value_like_any_other_key(tmp_path, words, pool) -> None:
+    path = config_file(tmp_path, model={"stem_pool": not pool})
+    key = [] if words == ["--model.no-stem_pool"] else ["--model.stem_pool"]
+    config, resume = parse([str(path), *key, *words, "--name", "true", "--resume"])
+    assert (config.model.stem_pool, config.name, resume) == (pool, "true", True)

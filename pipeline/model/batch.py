@@ -8,7 +8,7 @@ from pipeline.domain import UsageError
 from pipeline.model.backbone import build_network
 from pipeline.model.memory import available_bytes, step_need
 from pipeline.model.precision import trains_in_bf16
-from pipeline.model.stages import recompute_stages
+from pipeline.model.stages import hold_all_norms, norms_are_held, recompute_stages
 
 MOST = 32
 """The largest batch that is chosen: larger ones seldom learn better, and want other learning rates."""
@@ -83,3 +83,31 @@ def check_memory(config: Config, outputs: int, device: torch.device) -> None:
         f"train.batch_size: {count(at_once, 'scan')} of {voxels} voxels at once with {config.model.backbone}: about "
         f"{need.of(at_once) / 1e9:,.1f} GB of memory are needed, {available / 1e9:.1f} GB are available; {advice}"
     )
+
+
+def check_input(config: Config, outputs: int) -> None:
+    """Refuse inputs that the network can't take, and parts of one scan that its batch norms can't learn from.
+
+    Raises:
+        UsageError: With what the network says.
+    """
+    held = norms_are_held(config.train, pretrained=config.model.weights != "none")
+    scans = min(2, config.train.scans_at_once)
+    for device in ("meta", "cpu"):  # without numbers first, for that costs nothing; not every network can do so
+        with torch.device(device), torch.no_grad():
+            network = build_network(config.model, outputs).train()
+            if held:
+                hold_all_norms(network)
+            try:
+                network(torch.zeros(scans, config.model.channels, *reversed(config.preprocess.size)))
+                return
+            except (RuntimeError, AssertionError, ValueError) as error:
+                said = str(error)
+    voxels = " x ".join(map(str, config.preprocess.size))
+    if "more than 1 value per channel" in said:
+        raise UsageError(
+            f"train.batch_size: of one scan of {voxels} at a time {config.model.backbone} leaves one value a channel, "
+            "from which its batch norms learn nothing; let two pass at once (batch_size, accumulate), or take larger "
+            "inputs"
+        )
+    raise UsageError(f"preprocess.size: {config.model.backbone} can't take inputs of {voxels} ({said[:200]})")

@@ -11,6 +11,7 @@ from typing import Literal
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from pipeline.domain import UsageError
 from pipeline.files import write_json, write_text
 from pipeline.model.averaging import moving_average
 from pipeline.model.backbone import Classifier, build_network, count_parameters
+from pipeline.model.batch import check_input
 from pipeline.model.checkpoints import (
     BEST,
     FINISHED,
@@ -173,14 +175,30 @@ def _in_more_parts(rules: TrainSection) -> TrainSection:
 
 
 def check_network(config: Config, cohort: Cohort) -> None:
-    """Build the network, load its weights, choose precision and tracking, to no other end than that they can fail now.
+    """Build the network, load its weights, choose devices, precision and tracking, only so that they can fail now.
 
     Raises:
-        UsageError: As `fit` would.
+        UsageError: As `fit` would, or where devices or the size of the input don't fit.
     """
     _precision(config)
+    _check_devices(config.train)
     check_tracking(config)
+    check_input(config, len(cohort.findings))
     load_backbone(build_network(config.model, len(cohort.findings)).trunk, config.model)
+
+
+def _check_devices(rules: TrainSection) -> None:
+    """Ask Lightning for the devices, and for nothing else."""
+    try:
+        with quiet_lightning():
+            lightning.Trainer(
+                accelerator=rules.accelerator, devices=rules.devices, num_nodes=rules.num_nodes,
+                strategy=rules.strategy, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                enable_model_summary=False,
+            )  # fmt: skip
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        keys = ", ".join(f"{key}: {getattr(rules, key)}" for key in ("accelerator", "devices", "num_nodes", "strategy"))
+        raise UsageError(f"train: this machine can't train with {keys}. {error}") from None
 
 
 def device_of(config: Config) -> torch.device:
@@ -202,5 +220,7 @@ def quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\..*")
         warnings.filterwarnings("ignore", module=r"torch\.utils\.tensorboard.*")
-        yield
-    logger.setLevel(level)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -82,6 +82,11 @@ def train(config: Config, resume: bool = False) -> Trained | None:
     read = _read_rules(config, cohort)
     inputs = _inputs(config, cohort, read)
     usable = np.array([row not in inputs.refused for row in range(len(y))]) & ~np.isnan(y).all(axis=1)
+    if not usable.any():
+        reason, first = next(((r.reason, r.detail) for r in inputs.refused.values()), ("", "no scan has a label"))
+        raise UsageError(
+            f"none of {count(len(y), 'scan')} can be used as this config asks; the first: {reason} {first}"
+        )
     jobs = plan(cohort, config, y, usable)
     if rank() == 0 and not resume:
         _claim_run(config, cohort)
