@@ -46,7 +46,7 @@ def prediction_table(
         elif column == "in_distribution":
             table[column] = table[column].astype("boolean")
         else:
-            table[column] = table[column].fillna("")
+            table[column] = table[column].astype(object).fillna("")  # where all are empty, pandas takes numbers
     return table.sort_values(["path", "scan_id", "reason"], kind="stable", ignore_index=True)
 
 

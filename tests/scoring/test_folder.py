@@ -219,6 +219,14 @@ def test_a_single_file_and_an_empty_folder(model: Path, scans: Path, tmp_path: P
     assert len(pd.read_parquet(tmp_path / "none" / "predictions.parquet")) == 0
 
 
+def test_a_folder_of_which_nothing_is_a_scan(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "letter.dcm").write_text("Dear colleague")
+    assert score(Request(model, tmp_path / "in", tmp_path / "out", include_ids=True)).statuses == {"rejected": 1}
+    (row,) = table(tmp_path / "out").to_dict("records")
+    assert (row["status"], row["reason"], row["warnings"], row["patient_id"]) == ("rejected", "not_an_image", "", "")
+
+
 @pytest.mark.usefixtures("here")
 def test_hostile_names_are_shown_without_harm(model: Path, tmp_path: Path) -> None:
     names = ["=cmd|' -C calc'!A0.nii", 'a,b"c\n\rd.nii', "\x1b[31m.nii", "ü.nii", os.fsdecode(b"\xff\xfe.nii")]
