@@ -15,7 +15,7 @@ from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, count, guarded, p
 from pipeline.domain import ScanError, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.scans.pacs import Pacs
+    from pipeline.scans.pacs import Pacs, Query
     from pipeline.scoring.folder import Request
     from pipeline.scoring.summary import Summary
 
@@ -92,28 +92,43 @@ def _by_pacs(options: Options) -> int:
         UsageError: If the options don't go together, or the PACS can't be asked at all.
     """
     from pipeline.scans.pacs import Pacs, Query
-    from pipeline.scoring.folder import checked_model
-    from pipeline.scoring.pacs_batch import RETRIEVED, SCANS, retrieve_all
+    from pipeline.scoring.folder import checked_model, find, open_journal, score_found
+    from pipeline.scoring.pacs_batch import SCANS
 
     if options.watch:
         raise UsageError("--watch needs a folder; a site that pushes scans sends them to python -m pipeline.receive")
     query, here = Query.parsed(options.query), replace(options, scans=str(options.out / SCANS))
     with Pacs.at(options.scans) as pacs:
-        checked_model(_request(here))  # before hours of retrieving
+        request = replace(_request(here), source=pacs.url)
+        model = checked_model(request)  # before hours of retrieving
         if pacs.is_open:
             stderr.print("note: the connection is plain http; whoever is on the way can read it", markup=False)
-        try:
-            with progress("Retrieving series") as report:
-                found = retrieve_all(pacs, query, options.out, report)
-        except ScanError as error:
-            raise UsageError(f"{error}. Nothing was scored.") from None
-        counts = Counter(one.reason.value for one in found.refused)
-        lost = ", ".join(f"{reason} {n}" for reason, n in counts.most_common())
-        stdout.print(f"{found.n_series} series found; not retrieved: {lost or 'none'}", markup=False)
-        stdout.print(f"written: {options.out / RETRIEVED}", markup=False)
-        code = _scored(here)
-        unsent = _sent(pacs, options) if options.store else 0
-    return WITH_REJECTIONS if found.refused or unsent else code
+        with open_journal(request, model) as journal:  # before anything of this PACS comes beside another's
+            lost = _retrieved(pacs, query, options)
+            summary = score_found(request, model, journal, find(request, model))
+            _tell(summary, here)
+            unsent = _sent(pacs, options) if options.store else 0
+    return DONE if summary.complete and not lost and not unsent else WITH_REJECTIONS
+
+
+def _retrieved(pacs: "Pacs", query: "Query", options: Options) -> int:
+    """Series that could not be retrieved.
+
+    Raises:
+        UsageError: If the PACS can't be queried at all, or refuses access.
+    """
+    from pipeline.scoring.pacs_batch import RETRIEVED, retrieve_all
+
+    try:
+        with progress("Retrieving series") as report:
+            found = retrieve_all(pacs, query, options.out, report)
+    except ScanError as error:
+        raise UsageError(f"{error}. Nothing was scored.") from None
+    counts = Counter(one.reason.value for one in found.refused)
+    lost = ", ".join(f"{reason} {n}" for reason, n in counts.most_common())
+    stdout.print(f"{found.n_series} series found; not retrieved: {lost or 'none'}", markup=False)
+    stdout.print(f"written: {options.out / RETRIEVED}", markup=False)
+    return len(found.refused)
 
 
 def _scored(options: Options) -> int:

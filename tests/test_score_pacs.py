@@ -1,3 +1,4 @@
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,28 @@ def test_results_that_are_not_taken_are_sent_by_the_next_run(
     assert "not taken: 1, pacs_incomplete; run the same command again" in capsys.readouterr().out
     server.faults = []
     assert run(model, server.address, tmp_path / "out", "--query", QUERY, "--store") == DONE
+
+
+def test_results_of_one_pacs_never_go_to_another(
+    model: Path, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(model, server.address, tmp_path / "out", "--query", QUERY, "--store") == DONE
+    with serving() as other:
+        assert run(model, other.address, tmp_path / "out", "--query", QUERY, "--store") == WRONG_USE
+        assert "scans folder: there" in capsys.readouterr().err
+        assert (other.asked, other.stored) == ([], [])
+
+
+def test_a_second_command_retrieves_nothing_into_the_same_out(
+    model: Path, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / "journal.jsonl").open("w") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        assert run(model, server.address, out, "--query", QUERY) == WRONG_USE
+    assert "another run writes into it" in capsys.readouterr().err
+    assert server.asked == []
 
 
 def test_wrong_use(model: Path, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

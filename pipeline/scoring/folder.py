@@ -28,7 +28,7 @@ from pipeline.scans.summary import summary_of
 from pipeline.scoring.drift import drift
 from pipeline.scoring.journal import Journal, Row
 from pipeline.scoring.local import rows_here
-from pipeline.scoring.outputs import WRITERS
+from pipeline.scoring.outputs import WRITERS, has_outputs, remove_outputs
 from pipeline.scoring.predict import Predictor
 from pipeline.scoring.summary import STEPS, Summary, write_summary
 from pipeline.scoring.table import prediction_table, write_predictions
@@ -54,6 +54,7 @@ class Request:
         ray_address: Of the cluster; "" starts Ray on this machine.
         backend: What runs the network.
         precision: What it computes in; bf16 with torch alone.
+        source: Address of the PACS that `scans` is retrieved from; empty for a folder of the user's own.
     """
 
     model: Path
@@ -67,6 +68,7 @@ class Request:
     ray_address: str = ""
     backend: Literal["torch", "onnx", "openvino"] = "torch"
     precision: Literal["fp32", "bf16"] = "fp32"
+    source: str = ""
 
 
 def score(request: Request) -> Summary:
@@ -110,9 +112,13 @@ def find(request: Request, model: Model, look: LookAtAll = look_at_all) -> Surve
 
 
 def open_journal(request: Request, model: Model) -> Journal:
-    """The journal of OUT, which is made a folder."""
+    """The journal of OUT, which is made a folder; halves of files that a killed run has left there are removed."""
     make_folder(request.out)
-    return Journal(request.out / "journal.jsonl", _settings(request, model))
+    journal = Journal(request.out / "journal.jsonl", _settings(request, model))
+    for folder in (request.out, *(request.out / kind for kind in request.kinds)):
+        for half in folder.glob(".*.part"):  # nobody else writes here now
+            half.unlink(missing_ok=True)
+    return journal
 
 
 def score_found(
@@ -131,7 +137,8 @@ def score_found(
     """
     stamps = {scan.scan_id: stamp(scan) for scan in found.scans}
     unique = {scan.scan_id: scan for scan in found.scans}
-    left = [scan for scan_id, scan in unique.items() if not _is_done(journal, scan_id, stamps)]
+    left = [scan for scan_id, scan in unique.items() if not _is_done(request, model, journal.rows.get(scan_id), stamps)]
+    _remove_stale(request, model, found, left)
     steps = dict.fromkeys(STEPS, 0.0)
     started = refreshed = time.monotonic()
     read_now, ended = 0, False
@@ -202,10 +209,22 @@ def stamp(scan: Scan) -> str:
     return digest.hexdigest()[:16]
 
 
-def _is_done(journal: Journal, scan_id: str, stamps: Mapping[str, str]) -> bool:
-    """Whether a scan has a row of these files; where the system could not read them, as when a share drops, not yet."""
-    row = journal.rows.get(scan_id)
-    return row is not None and row.stamp == stamps[scan_id] and row.reason != Reason.IO_ERROR
+def _is_done(request: Request, model: Model, row: Row | None, stamps: Mapping[str, str]) -> bool:
+    """Whether a scan has a row of these files, and its own files where they were asked for.
+
+    Where the system could not read it, as when a share drops, it is not done yet.
+    """
+    if row is None or row.stamp != stamps[row.scan_id] or row.reason == Reason.IO_ERROR:
+        return False
+    return row.status != "ok" or has_outputs(request.kinds, model.findings, row.scan_id, row.warnings, request.out)
+
+
+def _remove_stale(request: Request, model: Model, found: Survey, left: Sequence[Scan]) -> None:
+    """Remove the heat maps and DICOM results of scans that are scored anew, refused now, or left out now."""
+    without = {one.scan_id for one in found.rejections} | {one.scan.scan_id for one in found.not_selected}
+    kept = {"", *(scan.scan_id for scan in found.scans)}
+    for scan_id in (*sorted(without - kept), *(scan.scan_id for scan in left)):
+        remove_outputs(request.kinds, model.findings, scan_id, request.out)
 
 
 def _rows(request: Request, model: Model, scans: Sequence[Scan]) -> Generator[Row, None, None]:
@@ -229,8 +248,9 @@ def _clocked(steps: dict[str, float]) -> Iterator[None]:
 
 
 def _settings(request: Request, model: Model) -> dict[str, str]:
-    """What all rows of one journal share; the folder as a hash, for its name may be a patient's."""
-    root = hashlib.sha256(str(request.scans.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    """What all rows of one journal share; folder or PACS as a hash, for its name may be a patient's."""
+    place = request.source or str(request.scans.resolve())
+    root = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     kinds = {kind: "yes" if kind in request.kinds else "no" for kind in WRITERS}
     way = way_of(model) if request.kinds else None  # another `explain --check` may have changed it
     return {
