@@ -1,5 +1,6 @@
 """Writing files whole or not at all, and their hashes. Knows nothing of scans."""
 
+import csv
 import errno
 import hashlib
 import json
@@ -141,12 +142,16 @@ def read_json(path: Path) -> dict[str, object]:
 
 def write_table(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
     """Write a table as CSV (UTF-8, RFC 4180), atomically; text that a spreadsheet would run gets a leading quote."""
-    safe = table.copy()
+    safe, lone = table.copy(), False
     for column in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[column]):
             safe[column] = safe[column].map(lambda cell: plain_cell(cell) if isinstance(cell, str) else cell)
+            lone = lone or any("\r" in cell for cell in safe[column] if isinstance(cell, str))
     with replacing(path) as temporary:
-        safe.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n", errors="backslashreplace")
+        safe.to_csv(
+            temporary, index=False, float_format=float_format, lineterminator="\n", errors="backslashreplace",
+            quoting=csv.QUOTE_ALL if lone else csv.QUOTE_MINIMAL,  # a bare CR ends a line for readers
+        )  # fmt: skip
 
 
 def read_table(path: Path) -> pd.DataFrame:

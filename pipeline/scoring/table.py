@@ -52,8 +52,8 @@ def prediction_table(
 
 def write_predictions(out: Path, table: pd.DataFrame) -> Path:
     """The path of predictions.csv, written with predictions.parquet beside it, each whole or not at all."""
-    with replacing(out / "predictions.parquet") as temporary:
-        table.to_parquet(temporary, index=False)
+    with replacing(out / "predictions.parquet") as temporary, temporary.open("wb") as file:
+        table.to_parquet(file, index=False)  # by its path pyarrow could not: names of folders may be any bytes
     words = table["in_distribution"].map({True: "true", False: "false"})
     write_table(out / "predictions.csv", table.assign(in_distribution=words), float_format="%.6f")
     return out / "predictions.csv"

@@ -229,16 +229,20 @@ def test_a_folder_of_which_nothing_is_a_scan(model: Path, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("here")
 def test_hostile_names_are_shown_without_harm(model: Path, tmp_path: Path) -> None:
-    names = ["=cmd|' -C calc'!A0.nii", 'a,b"c\n\rd.nii', "\x1b[31m.nii", "ü.nii", os.fsdecode(b"\xff\xfe.nii")]
+    names = [
+        "=cmd|' -C calc'!A0.nii", 'a,b"c\n\rd.nii', "\x1b[31m.nii", "ü.nii", os.fsdecode(b"\xff\xfe.nii"), "e\rf.nii",
+    ]  # fmt: skip
     (tmp_path / "in").mkdir()
     for n, name in enumerate(names):
         save_nifti(tmp_path / "plain.nii", n).rename(tmp_path / "in" / name)
-    score(Request(model, tmp_path / "in", tmp_path / "out", include_ids=True))
-    shown = list(table(tmp_path / "out")["path"])
+    out = tmp_path / os.fsdecode(b"o\xfft")
+    score(Request(model, tmp_path / "in", out, include_ids=True))
+    shown = list(table(out)["path"])
     assert len(shown) == len(names)
     assert "'=cmd|' -C calc'!A0.nii" in shown
     assert 'a,b"c\n\rd.nii' in shown
     assert r"\udcff\udcfe.nii" in shown
+    assert "e\rf.nii" in shown
 
 
 @pytest.mark.usefixtures("here")
