@@ -1,6 +1,8 @@
 """What all commands share: exit codes, progress bars, and errors that a user can act on."""
 
 import errno
+import io
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -33,8 +35,18 @@ class Bar(Protocol):
         """Move the bar."""
 
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+class _Terminal(Console):
+    """A console whose reader may leave (`| head -1`): what is said from then on is lost, and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+
+
+stdout = _Terminal(highlight=False, soft_wrap=True)
+stderr = _Terminal(stderr=True, highlight=False, soft_wrap=True)
 
 
 def guarded(body: Callable[[], int]) -> int:
@@ -42,6 +54,9 @@ def guarded(body: Callable[[], int]) -> int:
 
     Unexpected errors show where they happened, never their text: it may quote a patient's header.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # names of files may be any bytes
     try:
         return body()
     except UsageError as error:
@@ -88,7 +103,7 @@ def progress(description: str) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=stderr, transient=False, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=stderr, transient=False, disable=not (sys.stderr and sys.stderr.isatty())) as bar:
         task = bar.add_task(description, total=None, note="")
 
         def move(done: int, total: int, note: str = "") -> None:
