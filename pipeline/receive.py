@@ -1,5 +1,6 @@
 """Take scans that other systems push by C-STORE: `python -m pipeline.receive --aet NAME --port N --out FOLDER`."""
 
+import math
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from pipeline.console import DONE, WITH_REJECTIONS, WRONG_USE, count, guarded, stderr, stdout
+from pipeline.domain import UsageError
 
 DEMO = "python -m pipeline.receive --aet SCANLINE --port 11112 --out incoming"
 TELL_S = 60.0
@@ -53,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: Options) -> int:
     from pipeline.scans.receiver import Receiver
 
+    if not 0 <= options.port < 2**16:
+        raise UsageError(f"--port is {options.port}, but needs 1 to 65535; 0 takes a free one")
+    if not 0 <= options.min_free_gb < math.inf:
+        raise UsageError(f"--min-free-gb is {options.min_free_gb:g}, but needs 0 or more")
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -1,5 +1,7 @@
 """Score a folder of scans with a trained model: `python -m pipeline.score MODEL SCANS --out OUT`."""
 
+import math
+import shlex
 import signal
 import sys
 from collections import Counter
@@ -145,6 +147,8 @@ def _request(options: Options) -> "Request":
 
     if options.ray_address and options.engine != "ray":
         raise UsageError("--ray-address is for --engine ray")
+    if not 0 <= options.settle_seconds < math.inf:
+        raise UsageError(f"--settle-seconds is {options.settle_seconds:g}, but needs 0 or more")
     wanted = {"saliency": options.saliency, "dicom": options.dicom_sr or options.store}
     kinds = tuple(kind for kind, asked_for in wanted.items() if asked_for)
     return Request(
@@ -204,8 +208,8 @@ def _tell(summary: "Summary", options: Options) -> None:
         stdout.print(f"written: {options.out / 'saliency'} (heat maps)", markup=False)
     if options.dicom_sr or options.store:
         stdout.print(f"written: {options.out / 'dicom'} (holds the patients' names)", markup=False)
-    viewer = f"python -m app --model {options.model} --scans {options.scans} --scores {options.out}"
-    stdout.print(f"next: {viewer}", markup=False)
+    viewer = ["--model", str(options.model), "--scans", str(options.scans), "--scores", str(options.out)]
+    stdout.print(f"next: python -m app {shlex.join(viewer)}", markup=False)
 
 
 if __name__ == "__main__":

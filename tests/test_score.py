@@ -57,7 +57,13 @@ def test_exit_codes_and_summary(model: Path, tmp_path: Path, capsys: pytest.Capt
     assert score.main(words(model, tmp_path / "clean", "--out", tmp_path / "out2", "--workers", 1)) == DONE
     (tmp_path / "empty").mkdir()
     assert score.main(words(model, tmp_path / "empty", "--out", tmp_path / "out3")) == WITH_REJECTIONS
-    assert "nothing usable was found" in capsys.readouterr().out
+    assert "nothing usable was found\n" in capsys.readouterr().out
+    (tmp_path / "my scans").mkdir()
+    (tmp_path / "my scans" / "letter.dcm").write_text("Dear colleague")
+    assert score.main(words(model, tmp_path / "my scans", "--out", tmp_path / "out4")) == WITH_REJECTIONS
+    said = capsys.readouterr()
+    assert "nothing usable was found; the reasons are in the table\n" in said.out
+    assert f"--scans '{tmp_path / 'my scans'}' --scores {tmp_path / 'out4'}\n" in said.out
 
 
 @pytest.mark.usefixtures("here")
@@ -74,6 +80,10 @@ def test_wrong_use_is_told_and_gives_2(model: Path, tmp_path: Path, capsys: pyte
     assert "checksum" in capsys.readouterr().err
     assert score.main(words(model, tmp_path, "--out", tmp_path / "out", "--ray-address", "auto")) == WRONG_USE
     assert "--ray-address is for --engine ray" in capsys.readouterr().err
+    for seconds in ("-1", "nan", "inf"):
+        more = ("--watch", "--settle-seconds", seconds)
+        assert score.main(words(model, tmp_path / "in", "--out", tmp_path / "out", *more)) == WRONG_USE
+        assert f"--settle-seconds is {seconds}, but needs 0 or more" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         score.main(words(model, tmp_path, "--out", tmp_path / "out", "--wach"))
 

@@ -113,7 +113,7 @@ def in_words(summary: Summary) -> list[str]:
         lines.append(f"  left for the next start: {count(summary.waiting, 'scan')}")
     lines += drift_in_words(summary.drift)
     if not summary.statuses["ok"]:
-        lines.append("nothing usable was found; the reasons are in the table")
+        lines.append("nothing usable was found" + ("; the reasons are in the table" if summary.statuses else ""))
     return lines
 
 

@@ -148,6 +148,22 @@ def test_a_port_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert receive.DEMO in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("port", "free", "words"),
+    [
+        ("70000", "1", "--port is 70000, but needs 1 to 65535"),
+        ("-1", "1", "--port is -1, but needs"),
+        ("0", "nan", "--min-free-gb is nan, but needs 0 or more"),
+    ],
+)
+def test_numbers_that_can_not_be(
+    port: str, free: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--port", port, "--out", str(tmp_path / "in"), "--min-free-gb", free]
+    assert receive.main(["--aet", "SCANLINE", *more]) == WRONG_USE
+    assert words in capsys.readouterr().err
+
+
 def test_the_command_listens_on_this_machine_alone_and_ends_cleanly(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.receive", "--aet", "SCANLINE", "--port", "0", "--out", str(tmp_path)]
     running = subprocess.Popen(
