@@ -108,8 +108,7 @@ class Rejection:
     """A scan that was refused, as a row.
 
     Attributes:
-        path: The file, or the folder that holds the files of a refused series.
-        files: Every file of it.
+        path: The file, or the folder that holds the `files` of a refused series, which agree on `ids` (fields of Scan).
     """
 
     path: Path
@@ -117,6 +116,7 @@ class Rejection:
     detail: str
     scan_id: str = ""
     files: tuple[Path, ...] = ()
+    ids: dict[str, str] = field(default_factory=dict, repr=False, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

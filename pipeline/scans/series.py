@@ -18,6 +18,9 @@ Fingerprint = Callable[[Path], str]
 WHOLE_TRAITS = ("type", "echo", "inversion", "component")
 """What names the volumes of a series that has one file a volume, besides their order."""
 
+IDENTITY = ("patient_id", "accession_number", "study_uid", "series_uid")
+"""Whom and what files belong to, by the names of an Instance's and a Scan's fields."""
+
 
 IN_PARTS = ScanError(
     Reason.AMBIGUOUS_VOLUME,
@@ -224,4 +227,7 @@ def _scan(
 def _rejection(members: Sequence[Instance], error: ScanError) -> Rejection:
     paths = tuple(one.path for one in members)
     folder = Path(commonpath([path.parent for path in paths])) if len(paths) > 1 else paths[0]
-    return Rejection(folder, error.reason, error.detail, scan_id_of(members[0].series_uid or members[0].sop_uid), paths)
+    scan_id = scan_id_of(members[0].series_uid or members[0].sop_uid)
+    said = {name: {getattr(one, name) for one in members} for name in IDENTITY}
+    ids = {name: values.pop() for name, values in said.items() if len(values) == 1}
+    return Rejection(folder, error.reason, error.detail, scan_id, paths, ids)

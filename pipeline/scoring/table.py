@@ -94,6 +94,7 @@ def _of_rejection(rejection: Rejection, scan_id: str, root: Path) -> dict[str, o
         "status": "rejected",
         "reason": rejection.reason.value,
         "detail": rejection.detail,
+        **{name: rejection.ids.get(name, "") for name in IDS},
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from pipeline.scans.find import survey
 from pipeline.scoring import local
 from pipeline.scoring.folder import Request, score
 from tests.scoring.bad_readers import read_or_hang
-from tests.scoring.scenes import CANARY, run_here, save_folder, save_nifti, save_tiny_model
+from tests.scoring.scenes import CANARY, run_here, save_folder, save_nifti, save_series, save_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +166,21 @@ def test_ids_are_left_out_unless_asked_for(model: Path, scans: Path, tmp_path: P
     assert rows.loc["series", ["patient_id", "accession_number"]].tolist() == [CANARY, CANARY]
     assert rows.loc["v00.nii.gz", "patient_id"] == ""
     assert CANARY not in (tmp_path / "journal.jsonl").read_text()
+
+
+@pytest.mark.usefixtures("here")
+def test_a_series_that_is_refused_at_its_headers_keeps_the_ids_that_its_files_share(
+    model: Path, tmp_path: Path
+) -> None:
+    one = pydicom.dcmread(save_series(tmp_path / "in" / "series") / "2.dcm")
+    one.PatientID = "another"
+    one.save_as(tmp_path / "in" / "series" / "2.dcm")
+    score(Request(model, tmp_path / "in", tmp_path / "out"))
+    assert CANARY not in (tmp_path / "out" / "predictions.csv").read_text()
+    score(Request(model, tmp_path / "in", tmp_path / "out", include_ids=True))
+    (row,) = table(tmp_path / "out").to_dict("records")
+    assert (row["reason"], row["patient_id"], row["accession_number"]) == ("mixed_patients", "", CANARY)
+    assert (row["study_uid"], row["series_uid"]) == (one.StudyInstanceUID, one.SeriesInstanceUID)
 
 
 @pytest.mark.usefixtures("here")
