@@ -1,5 +1,6 @@
 """What a MONAI bundle made by `pipeline.export` refers to: our reading and network as MONAI's own kinds of parts."""
 
+import os
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ class ReadScand(MapTransform):  # type: ignore[misc]
         model, item = self._model, {**data, "reason": ""}
         for key in self.key_iterator(item):
             try:
+                if isinstance(item[key], ScanError):
+                    raise item[key]
                 found = read_input(item[key], model.read_rules, model.preprocess, model.channels)
                 item[key] = torch.from_numpy(found.array)
             except ScanError as error:
@@ -73,10 +76,19 @@ def network(model_folder: str) -> Probabilities:
 
 
 def items(scans: str, model_folder: str) -> list[dict[str, object]]:
-    """One item a scan in a file or folder, sorted by path: the scan under "image", its `scan_id` and `path`."""
+    """One item a scan in a file or folder, sorted by path: `scan_id`, `path`, and under "image" the scan.
+
+    What is refused at its header, or left out by the model's rules, has the reason in place of the scan.
+    """
     root = Path(scans)
-    found: list[Scan] = survey(root, rules=load_model(model_folder, "cpu").read_rules).scans
-    return [{IMAGE: scan, "scan_id": scan.scan_id, "path": relative_path(scan.path, root)} for scan in found]
+    found = survey(root, rules=load_model(model_folder, "cpu").read_rules)
+    rows: list[tuple[Path, str, Scan | ScanError]] = [(scan.path, scan.scan_id, scan) for scan in found.scans]
+    rows += [(one.scan.path, one.scan.scan_id, ScanError(one.reason, one.detail)) for one in found.not_selected]
+    taken = {scan_id for _, scan_id, _ in rows}
+    for one in found.rejections:  # the scan id stands at the series, where one was read without the file
+        rows.append((one.path, "" if one.scan_id in taken else one.scan_id, ScanError(one.reason, one.detail)))
+    rows.sort(key=lambda row: os.fsencode(row[0]))
+    return [{IMAGE: image, "scan_id": scan_id, "path": relative_path(path, root)} for path, scan_id, image in rows]
 
 
 def write_predictions(
