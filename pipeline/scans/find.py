@@ -9,7 +9,7 @@ from pipeline.console import Report
 from pipeline.domain import Identity, ReadRules, Reason, Rejection, Scan, ScanError, Volume
 from pipeline.scans.archives import is_archive, members_of, within_reach
 from pipeline.scans.boundary import refusing
-from pipeline.scans.folders import files_below, relative_path
+from pipeline.scans.folders import UNLISTED, files_below, relative_path
 from pipeline.scans.headers import IDENTITY, read_header
 from pipeline.scans.imageless import LostSliceError
 from pipeline.scans.instances import Instance
@@ -68,7 +68,10 @@ def survey(
     """
     found, files = Found(), []
     for path, note in files_below(file_or_folder):
-        if note:
+        if note == UNLISTED:
+            detail = "the folder can't be listed, so that scans in it are missing here; grant access to it"
+            found.rejections.append(Rejection(path, Reason.IO_ERROR, detail, files=(path,)))
+        elif note:
             found.skipped.append((path, note))
         elif is_archive(path):
             files += _members(path, found)

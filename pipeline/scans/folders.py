@@ -10,6 +10,9 @@ from pipeline.domain import UsageError
 HIDDEN = ("Thumbs.db", "desktop.ini", "__MACOSX")
 """What systems leave beside a user's files, besides names that begin with a dot."""
 
+UNLISTED = "folder can't be listed"
+"""Note of a folder below SCANS that the system does not open: it may hold scans."""
+
 
 class UnlistedError(UsageError):
     """SCANS itself is not there, or can't be listed now."""
@@ -45,7 +48,7 @@ def _walk_entries(entries: list[os.DirEntry[str]], top: Path) -> Iterator[tuple[
             try:
                 below = sorted(os.scandir(path), key=lambda one: os.fsencode(one.name))
             except OSError:
-                yield path, "folder can't be listed"
+                yield path, UNLISTED
                 continue
             yield from _walk_entries(below, top)
         else:

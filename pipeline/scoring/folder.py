@@ -170,7 +170,7 @@ def score_found(
         statuses=Counter(tables.rows["status"]),
         reasons={s: Counter(tables.rows["reason"][tables.rows["status"] == s]) for s in ("rejected", "not_selected")},
         warnings=Counter(code for cell in tables.rows["warnings"] for code in cell.split(";") if code),
-        skipped=len(found.skipped),
+        skipped=Counter(why for _, why in found.skipped),
         read_now=read_now,
         waiting=len(left) - read_now,
         seconds=seconds,

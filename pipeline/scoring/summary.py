@@ -28,7 +28,7 @@ class Summary:
         statuses: Status -> rows of the table.
         reasons: Status other than ok -> reason -> rows of the table.
         warnings: Code -> rows of the table.
-        skipped: Files that are no scans.
+        skipped: Why a file is no scan -> files.
         read_now: Scans that this run has read; the other rows were in the journal or refused by their headers.
         waiting: Scans that this run has left for the next start.
         seconds: Time from the first scan read to the last row.
@@ -46,7 +46,7 @@ class Summary:
     statuses: Counter[str]
     reasons: dict[str, Counter[str]]
     warnings: Counter[str]
-    skipped: int
+    skipped: Counter[str]
     read_now: int
     waiting: int
     seconds: float
@@ -75,7 +75,8 @@ def write_summary(path: Path, summary: Summary) -> None:
         "statuses": summary.statuses,
         "reasons": summary.reasons,
         "warnings": summary.warnings,
-        "files_that_are_no_scans": summary.skipped,
+        "files_that_are_no_scans": summary.skipped.total(),
+        "why_files_are_no_scans": summary.skipped,
         "this_run": {
             "scans_read": summary.read_now,
             "scans_left": summary.waiting,
@@ -108,7 +109,7 @@ def in_words(summary: Summary) -> list[str]:
     if summary.warnings:
         lines.append(f"  warnings: {listed(summary.warnings)}")
     if summary.skipped:
-        lines.append(f"  files that are no scans: {summary.skipped:,}")
+        lines.append(f"  files that are no scans: {summary.skipped.total():,} ({listed(summary.skipped)})")
     if summary.waiting:
         lines.append(f"  left for the next start: {count(summary.waiting, 'scan')}")
     lines += drift_in_words(summary.drift)

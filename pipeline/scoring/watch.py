@@ -10,7 +10,7 @@ from typing import TypeAlias
 from pipeline.domain import Scan
 from pipeline.scans.archives import stamped
 from pipeline.scans.find import Survey
-from pipeline.scans.folders import UnlistedError, files_below
+from pipeline.scans.folders import UNLISTED, UnlistedError, files_below
 from pipeline.scans.look import Seen, look_at_all
 from pipeline.scoring.folder import Request, checked_model, find, open_journal, score_found
 from pipeline.scoring.summary import Summary
@@ -95,7 +95,7 @@ class Files:
             UnlistedError: If it can't be listed; that look does not count.
         """
         before = self._files or {}
-        seen = {path: _signature(path) for path, note in files_below(self._root) if not note}
+        seen = {path: _signature(path) for path, note in files_below(self._root) if note in ("", UNLISTED)}
         now, age = time.monotonic(), _age if self._files is None else _newborn
         self._files = {
             path: before[path] if path in before and before[path].signature == found else _File(found, now - age(found))

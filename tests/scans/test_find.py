@@ -296,6 +296,23 @@ def test_a_missing_element_is_named(tmp_path, keyword):
     assert keyword in rejection.detail
 
 
+def test_a_folder_that_can_not_be_listed_is_refused_not_passed_over(tmp_path, monkeypatch):
+    series(tmp_path / "open")
+    (tmp_path / "shut").mkdir()
+    scandir = os.scandir
+
+    def unless_shut(path):
+        if os.fspath(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", unless_shut)
+    found = survey(tmp_path)
+    assert len(found.scans) == 1
+    assert [(one.path, one.reason) for one in found.rejections] == [(tmp_path / "shut", Reason.IO_ERROR)]
+    assert "grant access" in found.rejections[0].detail
+
+
 def test_links_are_followed_only_within_the_folder(tmp_path):
     inside, outside = tmp_path / "in", tmp_path / "out"
     nifti(inside / "scan.nii")

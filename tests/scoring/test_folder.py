@@ -348,6 +348,7 @@ def test_the_summary_counts_times_and_compares(model: Path, scans: Path, tmp_pat
     assert (told["rows"], told["statuses"]) == (15, {"ok": 11, "rejected": 4})
     assert told["reasons"]["rejected"]["modality"] == 1
     assert told["files_that_are_no_scans"] == 1
+    assert list(told["why_files_are_no_scans"].values()) == [1]
     run = told["this_run"]
     assert (run["scans_read"], run["scans_left"]) == (14, 0)
     assert run["scans_per_second"] == pytest.approx(14 / run["seconds"], rel=0.1)
