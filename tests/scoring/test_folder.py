@@ -400,7 +400,7 @@ def test_a_row_that_an_engine_loses_is_never_passed_over(
         yield from run_here(items[1:], *given)
 
     monkeypatch.setattr(local, "run_isolated", lossy)
-    with pytest.raises(RuntimeError, match="1 scans got no row"):
+    with pytest.raises(RuntimeError, match="1 scan got no row"):
         score(Request(model, scans, tmp_path / "out"))
     assert not (tmp_path / "out" / "predictions.csv").exists()
 
