@@ -6,7 +6,7 @@ from pipeline.config import Config
 from pipeline.console import count, stdout
 from pipeline.domain import UsageError
 from pipeline.model.backbone import build_network
-from pipeline.model.memory import available_bytes, step_need
+from pipeline.model.memory import available_bytes, is_out_of_memory, step_need
 from pipeline.model.precision import trains_in_bf16
 from pipeline.model.stages import hold_all_norms, norms_are_held, recompute_stages
 
@@ -102,6 +102,8 @@ def check_input(config: Config, outputs: int) -> None:
                 network(torch.zeros(scans, config.model.channels, *reversed(config.preprocess.size)))
                 return
             except (RuntimeError, AssertionError, ValueError) as error:
+                if is_out_of_memory(error):  # that training will say, and how it goes on
+                    return
                 said = str(error)
     voxels = " x ".join(map(str, config.preprocess.size))
     if "more than 1 value per channel" in said:

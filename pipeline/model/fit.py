@@ -36,7 +36,7 @@ from pipeline.model.checkpoints import (
 from pipeline.model.dataset import Inputs, ScanDataset, plain_loader, train_loader
 from pipeline.model.learner import BadLossError, EpochReport, Learner
 from pipeline.model.losses import class_weights, scan_weights
-from pipeline.model.memory import keep_freed_memory
+from pipeline.model.memory import is_out_of_memory, keep_freed_memory
 from pipeline.model.plan import Job
 from pipeline.model.precision import trains_in_bf16
 from pipeline.model.processes import rank
@@ -76,7 +76,7 @@ def fit(job: Job, config: Config, cohort: Cohort, inputs: Inputs, y: NDArray[np.
                 "look at these scans"
             ) from None
         except RuntimeError as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             rules, resume = _in_more_parts(rules), True
         gc.collect()  # what the failed try still holds
@@ -149,11 +149,6 @@ def build_trainer(job: Job, config: Config, bar: Bar, *more: Callback) -> lightn
         enable_progress_bar=False, logger=loggers(config, job.name),
         enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1, plugins=[WholeFiles()],
     )  # fmt: skip
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether a GPU or the machine has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _in_more_parts(rules: TrainSection) -> TrainSection:

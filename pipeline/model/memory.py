@@ -119,6 +119,11 @@ def _field(path: Path, name: str) -> int:
     return 0
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU or the machine has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def keep_freed_memory() -> bool:
     """Let the C library keep what tensors give back, for the next step needs as much; whether it can.
 
