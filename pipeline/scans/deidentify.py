@@ -26,6 +26,7 @@ from pipeline.scans.burned_in import why_burned_in
 from pipeline.scans.deflated import check_deflated
 from pipeline.scans.elements import PIXEL_TAGS
 from pipeline.scans.encoding import encoded
+from pipeline.scans.pixel_tail import cut_pixel_tail
 from pipeline.scans.profile import TEXT, act, action_of, is_obscure, is_public, is_registered, vrs_of
 from pipeline.scans.values import text_in
 
@@ -126,6 +127,7 @@ class _Cleaner:
         accession, syntax = text_in(ds, "AccessionNumber"), ds.file_meta.TransferSyntaxUID
         uids = [text_in(ds, name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
         self._clean(ds)
+        self._counts["removed"] += cut_pixel_tail(ds)
         patient = key.pseudonym("patient", self._owner)
         ds.PatientID, ds.PatientName = patient, patient
         ds.AccessionNumber = key.pseudonym("accession", accession) if accession else ""
@@ -153,7 +155,7 @@ class _Cleaner:
         action, says = action_of(tag), vrs_of(tag)
         if element.VR == "SQ":
             self._clean_sequence(ds, tag, element, action)
-        elif tag.is_private or tag.group == 0xFFFC or (action is None and is_obscure(tag, element.VR)):
+        elif tag.is_private or _is_beside(tag) or (action is None and is_obscure(tag, element.VR)):
             self._remove(ds, tag)
         elif (element.VR == "UI" or "UI" in says) and action != "delete":
             self._map_uids(ds, tag, element)
@@ -235,6 +237,11 @@ class _Cleaner:
         ds.LongitudinalTemporalInformationModified = "MODIFIED"
         ds.DeidentificationMethod = "scanline: PS3.15 basic profile, dates moved; pixels not cleaned"
         ds.DeidentificationMethodCodeSequence = Sequence([_code(value, meaning) for value, meaning in done])
+
+
+def _is_beside(tag: BaseTag) -> bool:
+    """Whether an element is padding, or of an overlay: the profile takes its plane, and what is left names that."""
+    return tag.group == 0xFFFC or tag.group & 0xFF00 == 0x6000
 
 
 def _texts(element: DataElement) -> list[str]:

@@ -1,5 +1,6 @@
 """Forty canaries: none of them may be in anything that is written."""
 
+import io
 from copy import deepcopy
 from pathlib import Path
 
@@ -83,6 +84,33 @@ def test_no_canary_of_forty_is_left(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert set(errors(tmp_path / "out" / row["file"])) <= set(errors(path)), "it is as valid as before"
 
 
+@pytest.mark.parametrize("keyword", ["PixelData", "FloatPixelData"])
+def test_nothing_is_left_behind_the_last_pixel_or_of_an_overlay(tmp_path: Path, keyword: str) -> None:
+    (ds,) = instances(1)
+    ds.Columns = 31  # odd in bytes where a pixel takes one
+    if keyword == "PixelData":
+        ds.BitsAllocated = ds.BitsStored = 8
+        ds.HighBit, ds.Rows = 7, 31
+    else:
+        ds.BitsAllocated, ds.Rows = 32, 4
+        del ds.PixelData
+    pixels = bytes(range(1, 125)) * (8 if keyword == "PixelData" else 4)
+    pixels = pixels[: ds.Rows * ds.Columns * ds.BitsAllocated // 8]
+    ds.add_new(keyword, "OB" if keyword == "PixelData" else "OF", pixels + f"{CANARY}^Ann".ljust(15).encode())
+    ds.add_new(0x60000022, "LO", f"{CANARY} arrow")
+    ds.add_new(0x60021500, "LO", f"{CANARY} label")
+    result = pydicom.dcmread(io.BytesIO(deidentified(write(ds, tmp_path / "a.dcm"), KEY).encoded))
+    assert result[keyword].value == pixels + b"\0" * (len(pixels) % 2)
+    assert not [element for element in result if element.tag.group & 0xFF00 == 0x6000]
+
+
+def test_an_image_whose_pixels_can_not_be_counted_is_refused(tmp_path: Path) -> None:
+    (ds,) = instances(1)
+    del ds.Columns
+    with pytest.raises(ScanError, match="malformed"):
+        deidentified(write(ds, tmp_path / "a.dcm"), KEY)
+
+
 @pytest.mark.parametrize("vr", ["OW", "OF"])
 def test_a_name_whose_vr_has_no_dummy_is_removed(tmp_path: Path, vr: str) -> None:
     (ds,) = instances(1)
@@ -118,8 +146,6 @@ def dated(folder: Path, name: str, patient: str, day: str) -> Dataset:
 
 
 def cleaned(folder: Path, name: str, key: Key = KEY, **more: bool) -> Dataset:
-    import io
-
     return pydicom.dcmread(io.BytesIO(deidentified(folder / f"{name}.dcm", key, **more).encoded))
 
 
