@@ -5,13 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pipeline.domain import UsageError, Volume
+from pipeline.domain import Reason, ScanError, UsageError, Volume
 from pipeline.explanation.cam import KINDS, activation_maps
 from pipeline.explanation.layers import layer_for
 from pipeline.explanation.occlusion import occlusion_maps
 from pipeline.explanation.trust import map_trust
-from pipeline.model.inference import BATCH, mirrors, on_device
+from pipeline.model.backbone import Classifier
+from pipeline.model.inference import BATCH, is_lack_of_memory, mirrors, on_device
 from pipeline.model.package import Model
 from pipeline.model.preprocess import ModelInput, preprocess, resample
 
@@ -62,7 +64,7 @@ def saliency(model: Model, volume: Volume, finding: str, way: Way | None = None)
     model's grid are 0; a map without any positive evidence is 0 everywhere.
 
     Raises:
-        ScanError: If the volume does not fit the model.
+        ScanError: If the volume does not fit the model, or too_large as in `grid_saliency`.
         KeyError: If the model has no such finding.
     """
     if finding not in model.findings:
@@ -85,6 +87,9 @@ def grid_saliency(
         arrays: Inputs [scan, channel, (z,) y, x].
         output: Which finding, by position.
         way: By default `way_of(model)`.
+
+    Raises:
+        ScanError: too_large, if there is not enough memory, on the CPU neither.
     """
     way = way or way_of(model)
     flips = () if way.method == OCCLUSION else model.settings.test_time_flips
@@ -93,16 +98,45 @@ def grid_saliency(
     for start in range(0, len(images), BATCH):
         part = images[start : start + BATCH]
         batch = torch.stack([torch.from_numpy(arrays[row].copy()).flip(dims) for row, dims in part])
-        batch = on_device(batch, model.device)
         for network in model.networks:
             with model.in_use:
-                if way.method == OCCLUSION:
-                    found = occlusion_maps(network, batch, output)
-                else:
-                    found = activation_maps(network, batch, output, way.method, way.layer)
-            for (row, dims), one in zip(part, found.cpu(), strict=True):
+                found = _with_less(network, batch, output, way, model.device)
+            for (row, dims), one in zip(part, found, strict=True):
                 total[row] += one.flip(dims)
     return np.asarray(total / (len(model.networks) * len(mirrors(flips))), dtype=np.float32)
+
+
+def _with_less(network: Classifier, batch: Tensor, output: int, way: Way, device: torch.device) -> Tensor:
+    """One network's maps of a batch, on the CPU; where memory ends, made in smaller batches, then on the CPU.
+
+    Gradients take more memory than answers do: a scan that could be scored may have no map.
+
+    Raises:
+        ScanError: If one scan alone is too much for the CPU's memory, too.
+    """
+    size = len(batch)
+    while size:
+        try:
+            return torch.cat(
+                [_maps(network, on_device(some, device), output, way).cpu() for some in torch.split(batch, size)]
+            )
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_lack_of_memory(error):
+                raise
+        torch.cuda.empty_cache()  # outside of `except`, which still holds the tensors
+        size //= 2
+    if device.type == "cpu":
+        raise ScanError(Reason.TOO_LARGE, "the heat map needs more memory for this scan than there is")
+    try:
+        return _with_less(network.cpu(), batch, output, way, torch.device("cpu"))
+    finally:
+        network.to(device)
+
+
+def _maps(network: Classifier, batch: Tensor, output: int, way: Way) -> Tensor:
+    if way.method == OCCLUSION:
+        return occlusion_maps(network, batch, output)
+    return activation_maps(network, batch, output, way.method, way.layer)
 
 
 def to_volume(grid_map: NDArray[np.float32], item: ModelInput, volume: Volume) -> NDArray[np.float32]:

@@ -67,7 +67,7 @@ def _with_less(
         try:
             return _in_batches(network, part, device, mirrored, bf16, size)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_lack_of_memory(error):
+            if not is_lack_of_memory(error):
                 raise
         torch.cuda.empty_cache()  # outside of `except`, which still holds the tensors
         size //= 2
@@ -110,7 +110,7 @@ def padded_batches(arrays: Array, size: int = BATCH) -> Iterator[tuple[Array, in
         yield padded, len(part)
 
 
-def _is_lack_of_memory(error: BaseException) -> bool:
+def is_lack_of_memory(error: BaseException) -> bool:
     """A GPU says so by its own type; torch's CPU allocator and that of pinned memory only in their text."""
     told = any(words in str(error) for words in ("can't allocate memory", "out of memory"))
     return told or isinstance(error, torch.OutOfMemoryError | MemoryError)

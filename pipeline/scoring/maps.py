@@ -29,7 +29,11 @@ def write_maps(model: Model, scan: Scan, folder: Path, way: Way | None = None) -
     way = way or way_of(model)
     trusted, _ = verdict(map_trust(model.folder), way.method, way.layer)
     for finding in model.findings:
-        picture = nib.Nifti1Image(saliency(model, volume, finding, way), volume.affine)
+        try:
+            heat = saliency(model, volume, finding, way)
+        except ScanError:  # it takes more memory than the answer did
+            return ("no_saliency",)
+        picture = nib.Nifti1Image(heat, volume.affine)
         picture.header.set_xyzt_units("mm")
         picture.header["descrip"] = map_note(trusted, way.method, way.layer).encode()[:79]
         with replacing(folder / map_name(scan.scan_id, finding)) as temporary:

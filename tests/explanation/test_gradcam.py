@@ -6,7 +6,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from pipeline import load_model
-from pipeline.domain import UsageError
+from pipeline.domain import ScanError, UsageError
+from pipeline.explanation import gradcam
 from pipeline.explanation.gradcam import (
     FEWEST_CELLS,
     METHODS,
@@ -206,3 +207,53 @@ def test_how_maps_are_made(tmp_path) -> None:
 def test_an_unknown_finding_is_named(model) -> None:
     with pytest.raises(KeyError, match="the model predicts nodule, not cyst"):
         saliency(model, marked((9, 9, 9), np.eye(4), (4, 4, 4)), "cyst")
+
+
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+@pytest.mark.parametrize("holds", [3, 1])
+def test_where_memory_ends_maps_are_made_in_smaller_batches(model, monkeypatch, holds) -> None:
+    inputs, sizes = inputs_of(model, (20, 8, 10), (8, 20, 5), (15, 15, 10), (5, 5, 15)), []
+    whole, way = grid_saliency(model, inputs, 0), way_of(model)
+
+    def maps(network, batch, *how):
+        sizes.append(len(batch))
+        if len(batch) > holds:
+            raise OUT_OF_MEMORY
+        return made(network, batch, *how)
+
+    made = gradcam._maps
+    monkeypatch.setattr(gradcam, "_maps", maps)
+    np.testing.assert_allclose(grid_saliency(model, inputs, 0, way), whole, atol=1e-5)
+    assert sizes[0] == 4
+    assert set(sizes) == {4, 2} | ({1} if holds == 1 else set())
+
+
+def test_after_the_gpu_comes_the_cpu_and_the_network_goes_back(model, monkeypatch) -> None:
+    inputs, moves = inputs_of(model, (20, 8, 10)), []
+    whole = grid_saliency(model, inputs, 0)
+    (network,) = model.networks
+
+    def to_device(some, device):
+        if device.type == "cuda":
+            raise OUT_OF_MEMORY
+        return some
+
+    monkeypatch.setattr(gradcam, "on_device", to_device)
+    monkeypatch.setattr(network, "to", lambda device: moves.append(device.type))
+    found = gradcam._with_less(network, torch.from_numpy(inputs), 0, way_of(model), torch.device("cuda"))
+    np.testing.assert_allclose(found.numpy(), whole, atol=1e-5)
+    assert moves == ["cuda"]
+
+
+def test_a_map_that_is_too_much_for_all_is_refused_and_other_errors_are_not_taken_for_it(model, monkeypatch) -> None:
+    def fail(*_):
+        raise errors.pop()
+
+    monkeypatch.setattr(gradcam, "_maps", fail)
+    errors = [RuntimeError("shapes do not fit"), OUT_OF_MEMORY]
+    with pytest.raises(ScanError, match="too_large: the heat map needs more memory for this scan than there is"):
+        grid_saliency(model, inputs_of(model, (20, 8, 10)), 0)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        grid_saliency(model, inputs_of(model, (20, 8, 10)), 0)

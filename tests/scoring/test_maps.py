@@ -4,7 +4,9 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from pipeline.explanation import gradcam
 from pipeline.model.package import load_model
 from pipeline.scans.find import read_volume
 from pipeline.scoring import local
@@ -30,6 +32,25 @@ def test_a_map_a_scan_and_finding_in_the_scans_own_space(tmp_path: Path, monkeyp
     expected = saliency(load_model(model), volume, "a/b c")
     np.testing.assert_allclose(stored.get_fdata(), expected, atol=1e-6)
     assert stored.header.get_xyzt_units()[0] == "mm"
+
+
+def test_a_map_that_needs_more_memory_than_there_is_costs_the_map_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(local, "run_isolated", run_here)
+    monkeypatch.setattr(gradcam, "_maps", fail)
+    model = save_tiny_model(tmp_path / "model")
+    save_nifti(tmp_path / "in" / "0.nii", 0)
+    summary = score(Request(model, tmp_path / "in", tmp_path / "out", kinds=("saliency", "dicom")))
+    (row,) = pd.read_csv(tmp_path / "out" / "predictions.csv").to_dict("records")
+    assert row["status"] == "ok"
+    assert "no_saliency" in row["warnings"].split(";")
+    assert not list((tmp_path / "out" / "saliency").glob("*"))
+    assert score(Request(model, tmp_path / "in", tmp_path / "out", kinds=("saliency", "dicom"))).read_now == 0
+    assert summary.read_now == 1
 
 
 @pytest.mark.parametrize(
