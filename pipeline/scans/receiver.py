@@ -86,10 +86,16 @@ class Receiver:
         return int(self._server.socket.getsockname()[1]) if self._server else 0
 
     def stop(self) -> None:
-        """End it: what is being received is finished or refused, never half a file."""
+        """End it, and abort the associations of those who still send: they know that they have got no answer.
+
+        What is being written is finished first, never half a file.
+        """
         if self._server:
-            self._server.shutdown()
-            self._server = None
+            server, self._server = self._server, None
+            server.shutdown()
+            for link in server.ae.active_associations:
+                link.abort()
+                link.join(TIMEOUT_S)
 
     def _store(self, event: Any) -> int:
         """The answer to one C-STORE request."""

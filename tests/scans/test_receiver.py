@@ -3,6 +3,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 import pydicom
 import pytest
 from pynetdicom import AE
+from pynetdicom.association import Association
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from pipeline import receive
@@ -57,6 +60,22 @@ def test_what_is_pushed_becomes_a_scan(running: Receiver) -> None:
     assert send(running.port, *instances(4)) == [SUCCESS] * 4, "a second time replaces"
     assert len(list(running.folder.rglob("*.dcm"))) == 4
     assert not survey(running.folder).skipped
+
+
+def test_a_sender_that_goes_on_does_not_keep_it_from_ending(running: Receiver) -> None:
+    first, second = instances(2)
+    link, idle = associate(running.port), associate(running.port)
+    assert link.send_c_store(first).Status == SUCCESS
+    assert idle.is_established
+    began, folder = time.monotonic(), running.folder
+    running.stop()
+    assert time.monotonic() - began < 10
+    with pytest.raises(RuntimeError, match="association with a peer SCP must be established"):
+        link.send_c_store(second)
+    idle.join(10)
+    assert not idle.is_established
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, Association)]
+    assert len(list(folder.rglob("*.dcm"))) == running.received == 1
 
 
 def test_it_answers_an_echo_and_only_those_who_know_its_name(running: Receiver) -> None:
