@@ -28,10 +28,14 @@ ALWAYS_THERE = (
 )
 """Attributes that every object holds, empty where unknown (type 2: PS3.3 C.7.1.1, C.7.2.1)."""
 
+OF_STUDY = ("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription")
+"""More that all objects of a study share. With another issuer, the same number is another patient's."""
+
 KEYWORDS = (
     *ALWAYS_THERE,
-    *("SpecificCharacterSet", "IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription"),
-    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "Modality"),
+    *OF_STUDY,
+    *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("InstanceNumber", "Modality"),
     *("BodyPartExamined", "Laterality", "ImageLaterality", "PatientOrientation", "BurnedInAnnotation"),
     *("ImagePositionPatient", "ImageOrientationPatient", "NumberOfFrames", "Rows", "Columns"),
 )
@@ -162,13 +166,16 @@ def own_attributes(kind: str, title: str, series_number: int, source: Source, au
 
 
 def complete(result: Dataset, source: Source) -> None:
-    """Fill in what highdicom leaves out of a picture: which part of the body it shows, and its side.
+    """Fill in what highdicom leaves out of a picture: more on patient and study, which part it shows, and its side.
 
     Laterality (type 2C, PS3.3 C.7.3.1): absent for a part without sides, empty where the side is not known.
     """
     part, laterality, side = (
         str(source.first.get(name) or "").strip() for name in ("BodyPartExamined", "Laterality", "ImageLaterality")
     )
+    for keyword in OF_STUDY:
+        if source.first.get(keyword):
+            result[keyword] = source.first[keyword]
     if part:
         result.BodyPartExamined = part
     if part in UNPAIRED:

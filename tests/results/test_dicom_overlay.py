@@ -4,6 +4,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 from pipeline.domain import Volume
 from pipeline.results.dicom_overlay import (
@@ -15,6 +16,7 @@ from pipeline.results.dicom_overlay import (
     slice_axis,
 )
 from pipeline.results.dicom_source import ranked, read_source
+from pipeline.results.dicom_sr import structured_report
 from pipeline.results.heat import key_slice
 from pipeline.scans.encoding import encoded
 from pipeline.scans.find import read_volume
@@ -59,6 +61,24 @@ def test_it_says_how_it_lies(name: str, letters: list[str] | None, tmp_path: Pat
     SOURCES[name](tmp_path / "in")
     capture = pydicom.dcmread(written(tmp_path / "in", tmp_path / "sc.dcm"))
     assert (list(capture.PatientOrientation) if capture.PatientOrientation else None) == letters
+
+
+def test_it_belongs_to_the_patient_and_study_of_the_report(tmp_path: Path) -> None:
+    said = {
+        "IssuerOfPatientID": "HOSPITAL^2", "PatientAge": "045Y", "PatientSize": "1.8", "PatientWeight": "80.5",
+        "StudyDescription": "Brust, groß", "SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jörg",
+    }  # fmt: skip
+
+    def of_another_issuer(ds: Dataset, _: int) -> None:
+        for keyword, value in said.items():
+            setattr(ds, keyword, value)
+
+    folder = series(tmp_path / "in", change=of_another_issuer)
+    capture = pydicom.dcmread(written(folder, tmp_path / "sc.dcm"))
+    report = structured_report(read_source(only_scan(folder)), prediction(), POINTS, AUTHOR)
+    for keyword in said.keys() - {"SpecificCharacterSet"}:
+        assert str(capture[keyword].value) == str(report[keyword].value) == said[keyword]
+    assert capture.SpecificCharacterSet == "ISO_IR 192"
 
 
 def test_it_links_to_the_slice_that_it_shows(tmp_path: Path) -> None:
