@@ -238,7 +238,7 @@ class Pacs:
         from pipeline.scans.pacs_session import RETRIED
 
         wanted = {f"{opaque(uid)}.dcm": uid for uid in expected}
-        why = ""
+        why, short = "", False
         for attempt in range(1, self.limits.attempts + 1):
             missing = [uid for name, uid in wanted.items() if not (folder / name).exists()]
             if not missing:
@@ -246,11 +246,14 @@ class Pacs:
             if attempt > 1:
                 self._session.pause(attempt - 1)
             try:
-                for instance in self._transfer(series, missing, whole=len(missing) * 2 > len(expected)):
+                whole = len(missing) * 2 > len(expected) and not short
+                for instance in self._transfer(series, missing, whole):
                     _check_instance(instance, series, expected)
                     write_bytes(folder / f"{opaque(instance.SOPInstanceUID)}.dcm", encoded(instance, "the instance"))
+                short = True  # where some are missing now, the PACS has left them out of a whole answer
             except ScanError as error:
-                if error.reason not in RETRIED or attempt == self.limits.attempts:
+                lost = short and error.reason is Reason.PACS_MALFORMED  # listed, and can't be had by itself, either
+                if not lost and (error.reason not in RETRIED or attempt == self.limits.attempts):
                     raise
                 why = f" ({error.detail})"
         left = sum(not (folder / name).exists() for name in wanted)

@@ -138,6 +138,6 @@ def checked_uid(value: object) -> str:
         ScanError: malformed.
     """
     text = str(value or "")
-    if not re.fullmatch(r"[0-9.]{1,64}", text):
+    if not re.fullmatch(r"[0-9][0-9.]{0,63}", text):
         raise ScanError(Reason.MALFORMED, "the PACS names an object by something that is no UID")
     return text

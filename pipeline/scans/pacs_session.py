@@ -3,11 +3,13 @@
 import logging
 import os
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 from warnings import catch_warnings, simplefilter
@@ -17,7 +19,7 @@ import urllib3
 from requests import exceptions
 from urllib3.util import Retry
 
-from pipeline.domain import Reason, ScanError
+from pipeline.domain import Reason, ScanError, UsageError
 from pipeline.scans.boundary import refusing
 
 for name in ("dicomweb_client", "urllib3", "retrying"):
@@ -62,12 +64,18 @@ class GuardedSession(requests.Session):
     """A session that holds the PACS to the limits, one request at a time.
 
     Credentials in netrc, and certificates in REQUESTS_CA_BUNDLE, are found as requests finds them.
+
+    Raises:
+        UsageError: If there is no such file of certificates.
     """
 
     def __init__(self, base_url: str, limits: Limits, beat: Callable[[], None]) -> None:
         super().__init__()
         self.limits, self._beat = limits, beat
         self._origin = _origin(base_url)
+        authorities = os.environ.get("REQUESTS_CA_BUNDLE")
+        if authorities and not Path(authorities).exists():
+            raise UsageError("REQUESTS_CA_BUNDLE names no file; expected one of your authority's certificates (PEM)")
         self._held = 0
         self._answer: requests.Response | None = None
         self.headers["Accept-Encoding"] = "identity"
@@ -172,10 +180,14 @@ def answering() -> Iterator[None]:
         with catch_warnings():
             simplefilter("ignore")
             yield
-    except (exceptions.SSLError, urllib3.exceptions.SSLError):
+    except (exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+        if _is_about_certificate(error):
+            raise ScanError(
+                Reason.PACS_DENIED,
+                "the certificate of the PACS is not trusted; name your authority's file in REQUESTS_CA_BUNDLE",
+            ) from None
         raise ScanError(
-            Reason.PACS_DENIED,
-            "the certificate of the PACS is not trusted; name your authority's file in REQUESTS_CA_BUNDLE",
+            Reason.PACS_UNREACHABLE, "TLS with the PACS failed: does it take https (dicomwebs://) at this port?"
         ) from None
     except (exceptions.Timeout, urllib3.exceptions.TimeoutError):
         raise ScanError(Reason.PACS_TIMEOUT, "the PACS does not answer in time") from None
@@ -199,6 +211,13 @@ def understood() -> Iterator[None]:
         if error.reason in (Reason.MALFORMED, Reason.NOT_DICOM, Reason.TRUNCATED):
             raise ScanError(Reason.PACS_MALFORMED, error.detail) from None
         raise
+
+
+def _is_about_certificate(error: BaseException | None) -> bool:
+    """Whether a certificate was refused; all else that TLS can't do may be a connection that broke."""
+    causes = (*error.args, getattr(error, "reason", None), error.__context__) if error else ()
+    nested = any(_is_about_certificate(one) for one in causes if isinstance(one, BaseException))
+    return isinstance(error, ssl.SSLCertVerificationError) or nested
 
 
 def _seconds_of(retry_after: str) -> float | None:

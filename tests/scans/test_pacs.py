@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -289,6 +290,39 @@ def answering(body: bytes, kind: str, **headers: str) -> Answer:
     return fault
 
 
+def test_j8_a_handshake_that_breaks_is_no_matter_of_certificates() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        callers = list[int]()
+
+        def hang_up() -> None:
+            while len(callers) < 3:
+                caller, _ = listening.accept()
+                callers.append(len(caller.recv(4096)))
+                caller.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        address = f"dicomwebs://127.0.0.1:{listening.getsockname()[1]}/x"
+        with Pacs.at(address, QUICK) as broken, pytest.raises(ScanError, match="TLS with the PACS failed") as caught:
+            broken.list_studies(CT)
+        thread.join()
+    assert caught.value.reason is Reason.PACS_UNREACHABLE
+    assert len(callers) == 3, "it is tried again"
+
+
+def test_j8_https_where_there_is_none(server: Server) -> None:
+    address = server.address.replace("dicomweb:", "dicomwebs:")
+    with Pacs.at(address, QUICK) as other, pytest.raises(ScanError, match="does it take https") as caught:
+        other.list_studies(CT)
+    assert caught.value.reason is Reason.PACS_UNREACHABLE
+
+
+def test_j8_certificates_that_are_not_there(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    with pytest.raises(UsageError, match="REQUESTS_CA_BUNDLE names no file"):
+        Pacs.at(server.address, QUICK).list_studies(CT)
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -371,8 +405,9 @@ def test_j13_a_deflated_bomb(server: Server, kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_j14_a_uid_that_leads_away(server: Server, tmp_path: Path) -> None:
-    server.instances[2].SOPInstanceUID = "../../x"
-    refused(server, tmp_path / "in", Reason.MALFORMED, "something that is no UID")
+    for uid in ("../../x", ".."):
+        server.instances[2].SOPInstanceUID = uid
+        refused(server, tmp_path / "in", Reason.MALFORMED, "something that is no UID")
     server.instances = instances()
     bad = instances()
     bad[2].SOPInstanceUID = "../../x"
@@ -392,6 +427,18 @@ def test_j15_one_instance_without_multipart(server: Server, tmp_path: Path) -> N
 def test_j16_pages_are_read_to_their_end(server: Server, size: int, tmp_path: Path) -> None:
     server.page = size
     assert len(list(pacs(server).retrieve(WANTED, tmp_path).iterdir())) == 6
+
+
+def test_j15_a_whole_series_of_which_only_one_instance_comes(server: Server, tmp_path: Path) -> None:
+    def only_one(handler: Handler) -> bool:
+        if not handler.is_retrieval or "instances" in handler.path:
+            return False
+        handler.reply(encoded(server.instances[0]), "application/dicom")
+        return True
+
+    server.faults.append(only_one)
+    assert len(list(pacs(server).retrieve(WANTED, tmp_path).iterdir())) == 6
+    assert sum("/instances/" in path for path in server.asked) == 5, "the others are asked for one by one"
 
 
 def test_j16_a_server_that_always_gives_its_first_page(server: Server, tmp_path: Path) -> None:
