@@ -13,7 +13,8 @@ from pipeline.explanation.layers import layer_for
 from pipeline.explanation.occlusion import occlusion_maps
 from pipeline.explanation.trust import map_trust
 from pipeline.model.backbone import Classifier
-from pipeline.model.inference import BATCH, is_lack_of_memory, mirrors, on_device
+from pipeline.model.inference import BATCH, mirrors, on_device
+from pipeline.model.memory import is_out_of_memory
 from pipeline.model.package import Model
 from pipeline.model.preprocess import ModelInput, preprocess, resample
 
@@ -121,7 +122,7 @@ def _with_less(network: Classifier, batch: Tensor, output: int, way: Way, device
                 [_maps(network, on_device(some, device), output, way).cpu() for some in torch.split(batch, size)]
             )
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not is_lack_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         torch.cuda.empty_cache()  # outside of `except`, which still holds the tensors
         size //= 2

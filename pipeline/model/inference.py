@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline.domain import Reason, ScanError
 from pipeline.model.backbone import Classifier
+from pipeline.model.memory import is_out_of_memory
 
 LOG = logging.getLogger(__name__)
 Array: TypeAlias = NDArray[np.float32]
@@ -67,7 +68,7 @@ def _with_less(
         try:
             return _in_batches(network, part, device, mirrored, bf16, size)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not is_lack_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         torch.cuda.empty_cache()  # outside of `except`, which still holds the tensors
         size //= 2
@@ -108,12 +109,6 @@ def padded_batches(arrays: Array, size: int = BATCH) -> Iterator[tuple[Array, in
         padded = np.zeros((size, *part.shape[1:]), dtype=np.float32)
         padded[: len(part)] = part
         yield padded, len(part)
-
-
-def is_lack_of_memory(error: BaseException) -> bool:
-    """A GPU says so by its own type; torch's CPU allocator and that of pinned memory only in their text."""
-    told = any(words in str(error) for words in ("can't allocate memory", "out of memory"))
-    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def mirrors(flips: Sequence[str]) -> list[tuple[int, ...]]:

@@ -120,8 +120,9 @@ def _field(path: Path, name: str) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU or the machine has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """A GPU says so by its own type; torch's CPU allocator and that of pinned memory only in their text."""
+    told = any(words in str(error) for words in ("can't allocate memory", "out of memory"))
+    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def keep_freed_memory() -> bool:
