@@ -2,24 +2,37 @@
 
 import math
 import re
+from collections.abc import Callable
 from functools import partial
+from typing import cast
 
+from timm.models import group_parameters
+from timm.models._manipulate import MATCH_PREV_GROUP
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from pipeline.domain import UsageError
 from pipeline.sections import TrainSection
 
-STAGE = re.compile(r"(?:layer|stages\.|blocks\.)(\d+)")
-"""What numbers a backbone's stages, in the names of timm and MONAI."""
-WHOLE_STAGE = re.compile(r"trunk\.network\.(?:layer\d+|stages\.\d+|blocks\.\d+)")
+NETWORK = "trunk.network."
+"""Where a `Classifier` keeps its backbone."""
+STAGE = re.compile(NETWORK.replace(".", r"\.") + r"layer(\d+)")
+"""What numbers the stages of MONAI's ResNets; timm's networks tell theirs."""
+WHOLE_STAGE = re.compile(
+    NETWORK.replace(".", r"\.") + r"(?:(?:layer|s|features\.denseblock)\d+|(?:stages|blocks|layers)\.\d+)"
+)
+"""The modules of a network that are stages, in the names of timm and MONAI."""
 SMALL_BATCH = 8
 """Below this many scans, a batch's own mean and variance are too noisy to replace pretrained ones."""
 
 
 def heights(network: nn.Module) -> dict[str, int]:
-    """Parameter name -> stage: 0 for the stem, 1, 2 ... for the stages of the trunk, the largest for the head."""
+    """Parameter name -> stage: 0 for the stem, 1, 2 ... for the stages of the trunk, the largest for the head.
+
+    What follows the last stage of a trunk (a norm, a convolution) counts to it.
+    """
     names = [name for name, _ in network.named_parameters()]
-    found = {name: _number(name) for name in names if name.startswith("trunk.")}
+    found = _numbers(network, [name for name in names if name.startswith("trunk.")])
     rank = {number: place for place, number in enumerate(sorted(set(found.values()) | {-1}))}
     return {name: rank[found[name]] if name in found else len(rank) for name in names}
 
@@ -61,10 +74,14 @@ def recompute_stages(network: nn.Module) -> None:
     """Let each stage forget what it computed until the backward pass asks for it again.
 
     A batch norm then sees each batch twice; its momentum is set so that two updates do what one did.
+
+    Raises:
+        UsageError: If the network has no stages that are known.
     """
-    for name, module in network.named_modules():
-        if not WHOLE_STAGE.fullmatch(name):
-            continue
+    stages = [module for name, module in network.named_modules() if WHOLE_STAGE.fullmatch(name)]
+    if not stages:
+        raise UsageError("train.recompute: model.backbone has no stages that could be computed again; use false")
+    for module in stages:
         module.forward = partial(checkpoint, module.forward, use_reentrant=False)
         for norm in module.modules():
             if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.momentum is not None:
@@ -77,9 +94,15 @@ def norms_are_held(rules: TrainSection, pretrained: bool) -> bool:
     return rules.batch_norm == "frozen" or (rules.batch_norm == "auto" and pretrained and small)
 
 
-def _number(name: str) -> int:
-    match = STAGE.search(name)
-    return int(match[1]) if match else -1
+def _numbers(network: nn.Module, names: list[str]) -> dict[str, int]:
+    """Name of a parameter of the trunk -> the number of its stage, -1 for a stem."""
+    backbone = network.get_submodule(NETWORK.rstrip("."))
+    told = getattr(backbone, "group_matcher", None)
+    if told is None:
+        return {name: int(match[1]) if (match := STAGE.match(name)) else -1 for name in names}
+    groups = cast(Callable[..., dict[str, object]], told)(coarse=True) | {"rest": [(".", MATCH_PREV_GROUP)]}
+    number = group_parameters(backbone, groups, reverse=True)
+    return {name: number[name.removeprefix(NETWORK)] - 1 for name in names}
 
 
 def _hold_norms(network: nn.Module, names: set[str]) -> None:

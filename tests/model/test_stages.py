@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from pipeline.config import Config
+from pipeline.domain import UsageError
 from pipeline.model.backbone import build_network
 from pipeline.model.stages import heights, hold_all_norms, norms_are_held, parameter_groups, recompute_stages, thaw
 from pipeline.sections import ModelSection, TrainSection
@@ -19,11 +20,34 @@ def test_stem_four_stages_head(section) -> None:
     found = heights(build_network(section, 1))
     assert sorted(set(found.values())) == [0, 1, 2, 3, 4, 5]
     assert {name for name, height in found.items() if height == 5} == {"head.weight", "head.bias"}
-    assert all(
-        height == 0
-        for name, height in found.items()
-        if "conv1" in name and "layer" not in name and "stages" not in name
-    )
+    assert {"conv1" in name or "bn1" in name or "stem" in name for name, at in found.items() if at == 0} == {True}
+    first = "layer1" if any("layer1" in name for name in found) else "stages.0"
+    assert {first in name for name, height in found.items() if height == 1} == {True}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stages", "stem", "last"),
+    [
+        ("resnetv2_50", 4, {"stem"}, {"stages.3", "norm"}),
+        ("regnety_002", 4, {"stem"}, {"s4"}),
+        ("convnext_atto", 4, {"stem"}, {"stages.3", "head"}),
+        ("efficientnet_b0", 7, {"conv_stem", "bn1"}, {"blocks.6", "conv_head", "bn2"}),
+        ("densenet121", 4, {"features.conv0", "features.norm0"}, {"features.denseblock4", "features.norm5"}),
+        ("vit_tiny_patch16_224", 12, {"cls_token", "pos_embed", "patch_embed"}, {"blocks.11", "norm"}),
+        ("swin_tiny_patch4_window7_224", 4, {"patch_embed"}, {"layers.3", "norm"}),
+    ],
+)
+def test_stages_of_other_networks_are_those_that_timm_tells(backbone, stages, stem, last) -> None:
+    with torch.device("meta"):
+        found = heights(build_network(ModelSection(dimensions=2, backbone=backbone), 1))
+    assert set(found.values()) == set(range(stages + 2))
+
+    def parts(at: int) -> set[str]:
+        inside = [name.removeprefix("trunk.network.") for name, height in found.items() if height == at]
+        return {next((part for part in stem | last if name.startswith(f"{part}.") or name == part), name)
+                for name in inside}  # fmt: skip
+
+    assert (parts(0), parts(stages)) == (stem, last)
 
 
 @every_network
@@ -67,8 +91,14 @@ def test_frozen_stages_change_neither_weights_nor_statistics() -> None:
 
 @pytest.mark.parametrize(
     "section",
-    [*NETWORKS[:2], ModelSection(architecture="slices", backbone="resnet18"), ModelSection(architecture="inflated")],
-    ids=lambda s: f"{s.architecture}-{s.dimensions}d",
+    [
+        *NETWORKS[:2],
+        ModelSection(architecture="slices", backbone="resnet18"),
+        ModelSection(architecture="inflated"),
+        ModelSection(dimensions=2, backbone="regnety_002"),
+        ModelSection(dimensions=2, backbone="densenet121"),
+    ],
+    ids=lambda s: f"{s.architecture}-{s.backbone}-{s.dimensions}d",
 )
 def test_recomputed_stages_learn_the_same_from_less_memory(section) -> None:
     size = [32, 32] if section.dimensions == 2 else [8, 32, 32]
@@ -96,6 +126,13 @@ def test_recomputed_stages_learn_the_same_from_less_memory(section) -> None:
     for name, values in statistics.items():
         if "running" in name:
             torch.testing.assert_close(twice[name], values, rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_without_known_stages_is_not_recomputed() -> None:
+    with torch.device("meta"):
+        network = build_network(ModelSection(dimensions=2, backbone="vgg11"), 1)
+    with pytest.raises(UsageError, match=r"train\.recompute: model\.backbone has no stages"):
+        recompute_stages(network)
 
 
 def test_held_norms_use_what_they_have() -> None:
