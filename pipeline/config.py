@@ -60,6 +60,8 @@ class Config(Section):
         axes = self.augment.flip_axes
         if len(set(axes)) != len(axes) or ("z" in axes and self.model.dimensions == 2):
             raise ValueError(f"augment.flip_axes: each axis once, and no z in 2D; got {', '.join(axes)}")
+        if self.augment.test_time and not axes:
+            raise ValueError("augment.test_time averages mirror images along flip_axes, and there are none; name one")
         return self
 
     @model_validator(mode="after")
@@ -68,6 +70,16 @@ class Config(Section):
         if self.model.weights == "none" and (rules.unfreeze_epochs or rules.batch_norm == "frozen"):
             key = "unfreeze_epochs" if rules.unfreeze_epochs else "batch_norm: frozen"
             raise ValueError(f"train.{key} keeps pretrained weights as they are, but model.weights is none")
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_to_mix(self) -> Self:
+        rules = self.train
+        if self.augment.mixup and rules.batch_size != "auto" and rules.scans_at_once == 1:
+            raise ValueError(
+                "augment.mixup mixes scans that pass through the network together, and train.batch_size / "
+                "train.accumulate lets one pass at a time; let two pass, or leave mixup at 0"
+            )
         return self
 
 

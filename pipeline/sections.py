@@ -11,6 +11,8 @@ from pydantic import (
     FiniteFloat,
     NonNegativeInt,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -19,13 +21,12 @@ PositiveFinite = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 NonNegativeFinite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-
 MOST_AT_ONCE = 65_536
 """No batch is larger."""
 
 
 def _number_or_auto(value: object) -> object:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_AT_ONCE):
+    if value == "auto" or (isinstance(value, int) and 0 < value <= MOST_AT_ONCE):
         return value
     raise ValueError(f"give a whole number from 1 to {MOST_AT_ONCE}, or auto; got {str(value)[:80]!r}")
 
@@ -34,6 +35,15 @@ class Section(BaseModel):
     """A group of settings: frozen, unknown keys refused, the string under a field is its help text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """YAML reads `on` and `yes` as true, and true would count as 1."""
+        switch = cls.model_fields[str(info.field_name)].annotation is bool
+        if not switch and any(isinstance(v, bool) for v in (value if isinstance(value, list | tuple) else [value])):
+            raise ValueError(f"true and false (in YAML also on, off, yes, no) mean nothing here; got {value!r}")
+        return value
 
 
 class CohortSection(Section):
@@ -149,12 +159,13 @@ class AugmentSection(Section):
     """Random changes of training inputs, batched on the device."""
 
     flip_axes: tuple[Literal["x", "y", "z"], ...] = ()
-    """Patient axes to mirror half of the time: x left-right, y front-back, z up-down. Only where anatomy allows."""
+    """Axes to mirror half of the time, only where anatomy allows. Of a volume's patient: x left-right, y front-back,
+    z up-down. Of a picture, as it is shown: x left-right, y up-down."""
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the inputs that the changes below reach (but mixup); the others are mirrored at the most. Turning
     interpolates, which blurs: at 1 the network never sees an input as sharp as those that it will meet in use."""
     rotate_degrees: NonNegativeFinite = 0.0
-    """Largest rotation about each axis (in 2D: in the plane)."""
+    """Largest rotation about each axis (in 2D: in the plane), in millimetres, however far apart the slices lie."""
     scale: Fraction = 0.0
     """Largest relative change of size."""
     translate: Fraction = 0.0

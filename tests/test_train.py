@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
 from pipeline import load_model, read_volume
+from pipeline.config import Config
+from pipeline.model.plan import Job
 from pipeline.prepare import main as prepare
 from pipeline.train import main, parse
 
@@ -405,12 +407,19 @@ def test_three_mistakes_are_reported_at_once(tmp_path, capsys) -> None:
         ("train: {learning_rate: .nan}", "train.learning_rate"),
         ("train: {batch_size: 2.5}", "train.batch_size: give a whole number from 1 to 65536, or auto; got '2.5'"),
         ("train: {batch_size: 1000000000}", "train.batch_size: give a whole number from 1 to 65536, or auto"),
-        ("train: {batch_size: true}", "train.batch_size: give a whole number"),
+        ("train: {batch_size: true}", "train.batch_size: true and false"),
         ("train: {batch_size: auto, accumulate: 2}", "batch_size: auto is for one device and whole batches"),
         ("train: {batch_size: auto, devices: 2}", "batch_size: auto is for one device and whole batches"),
         ("train: {batch_size: 8, accumulate: 3}", "accumulate must divide batch_size (8) without rest"),
         ("train: {seed: 1, seed: 2}\nname: a\nname: b", "given twice, and only one can count: name, train.seed"),
         ("[" * 500, "is not plain YAML"),
+        ("train: {epochs: true}", "train.epochs: true and false (in YAML also on, off, yes, no) mean nothing here"),
+        ("train: {learning_rate: on}", "train.learning_rate: true and false"),
+        ("preprocess: {size: [true, 64, 64]}", "preprocess.size: true and false"),
+        ("train: {seed: -1}", "train.seed: Input should be greater than or equal to 0, got '-1'"),
+        ("augment: {test_time: true}", "augment.test_time averages mirror images along flip_axes, and there are none"),
+        ("augment: {mixup: 0.2}\ntrain: {batch_size: 1}", "augment.mixup mixes scans that pass through the network"),
+        ("augment: {mixup: 0.2}\ntrain: {batch_size: 4, accumulate: 4}", "lets one pass at a time"),
         ("train: {folds: 1}", "folds must be 0 (the split) or at least 2"),
         ("model: {width: 0.001}", "model.width: Input should be greater than or equal to"),
         ("$import os: 1", "$import os: Extra inputs are not permitted"),
@@ -463,6 +472,27 @@ def test_two_processes_train_one_model(cohort, tmp_path) -> None:
     assert len(table) == table["scan_id"].nunique() == 48
     assert pd.read_csv(tmp_path / "run" / "history.csv")["epoch"].tolist() == [1, 2, 3, 4]
     assert roc_auc_score(table["y_bright"], table["p_bright"]) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("backbone", "rules", "strategy"),
+    [
+        ("resnet18", {}, "ddp"),
+        ("seresnext50_32x4d", {"strategy": "ddp"}, "ddp"),
+        ("resnet18", {"strategy": "ddp", "unfreeze_epochs": 1}, "ddp_find_unused_parameters_true"),
+        ("convnext_atto", {}, "ddp_find_unused_parameters_true"),
+    ],
+)
+def test_processes_do_not_wait_for_weights_that_never_learn(tmp_path, monkeypatch, backbone, rules, strategy) -> None:
+    from pipeline.model import fit
+
+    asked = dict[str, object]()
+    monkeypatch.setattr(fit.lightning, "Trainer", lambda **words: asked.update(words))
+    config = Config.model_validate(
+        {"out": tmp_path, "model": {"backbone": backbone, "weights": "w.pth"}, "train": {"devices": 2, **rules}}
+    )
+    fit.build_trainer(Job("single", np.arange(2), np.arange(2), True), config, lambda *_: None)
+    assert asked["strategy"] == strategy
 
 
 def test_processes_share_an_epoch_without_overlap() -> None:

@@ -50,9 +50,16 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
     return ((seed * 1_000_003 + epoch) * 1_000_003 + index) % 2**63
 
 
-def draw(rules: AugmentSection, size: Sequence[int], seed: int, epoch: int, indices: Sequence[int]) -> Augmentation:
-    """Random parameters for the samples `indices` of one batch of inputs of `size` voxels (x, y(, z))."""
-    d = len(size)
+def draw(
+    rules: AugmentSection, widths: Sequence[float] | Tensor, seed: int, epoch: int, indices: Sequence[int]
+) -> Augmentation:
+    """Random parameters for the samples `indices` of one batch.
+
+    Args:
+        widths: How wide the inputs are along x, y(, z), in any unit; [n, d] if each has widths of its own.
+    """
+    widths = torch.as_tensor(widths, dtype=torch.float32)
+    d = widths.shape[-1]
     seeds = tuple(sample_seed(seed, epoch, int(index)) for index in indices)
     streams = [torch.Generator().manual_seed(s) for s in seeds]
     u = torch.stack([torch.rand(16, generator=stream) for stream in streams])
@@ -64,7 +71,7 @@ def draw(rules: AugmentSection, size: Sequence[int], seed: int, epoch: int, indi
     edge = rules.cutout * sometimes[:, 2:] * v[:, 3 : 3 + d]
     corner = v[:, 3 + d :] * (1 - edge)
     return Augmentation(
-        theta=random_affine(rules, torch.tensor(size, dtype=torch.float32), u),
+        theta=random_affine(rules, widths, u),
         bend=None if bend is None else 2 * rules.elastic * (2 * bend - 1) * changed.view(-1, *[1] * (d + 1)),
         gain=1 + rules.intensity * signed[:, 9],
         offset=rules.intensity * signed[:, 10],

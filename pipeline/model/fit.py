@@ -39,6 +39,7 @@ from pipeline.model.losses import class_weights, scan_weights
 from pipeline.model.memory import is_out_of_memory, keep_freed_memory
 from pipeline.model.plan import Job
 from pipeline.model.precision import trains_in_bf16
+from pipeline.model.preprocess import input_widths
 from pipeline.model.processes import rank
 from pipeline.model.stages import recompute_stages
 from pipeline.model.tracking import check_tracking, loggers
@@ -116,7 +117,7 @@ def _fit_once(
     with progress(f"Training {job.name}") as bar, quiet_lightning():
         try:
             build_trainer(job, config, bar).fit(
-                Learner(network, config, cohort.task, weights, job.seed),
+                Learner(network, config, cohort.task, weights, job.seed, _widths(cohort, config)),
                 train_loader(learn, size, job.seed, drawn_by, (rank(), rules.devices * rules.num_nodes)),
                 plain_loader(watch, size),
                 ckpt_path=str(checkpoint) if checkpoint else None,
@@ -126,6 +127,17 @@ def _fit_once(
             # Lightning leaves without an exit code when it is told to stop (SIGTERM, Ctrl-C): that is not "done".
             raise KeyboardInterrupt from stop
     return network
+
+
+def _widths(cohort: Cohort, config: Config) -> torch.Tensor:
+    """[row, d] widths of the inputs along x, y(, z) in mm, over that of the first axis, as multiples of its voxels.
+
+    So inputs whose voxels are cubes are turned in voxels, to the last bit.
+    """
+    measured = [[[float(n) for n in word.split("x")] for word in cohort.table[key]] for key in ("shape", "spacing_mm")]
+    rules = config.preprocess
+    mm = np.stack([input_widths(shape, spacing, rules) for shape, spacing in zip(*measured, strict=True)])
+    return torch.from_numpy(mm / mm[:, :1] * np.float32(rules.size[0]))
 
 
 def build_trainer(job: Job, config: Config, bar: Bar, *more: Callback) -> lightning.Trainer:
@@ -138,9 +150,8 @@ def build_trainer(job: Job, config: Config, bar: Bar, *more: Callback) -> lightn
     if rules.ema:
         callbacks.append(WeightAveraging(avg_fn=partial(moving_average, rules.ema)))
     several, strategy = rules.devices * rules.num_nodes > 1, rules.strategy
-    if several and strategy == "auto":
-        # frozen stages have no gradients, which plain ddp waits for
-        strategy = "ddp_find_unused_parameters_true" if rules.unfreeze_epochs else "ddp"
+    if several and strategy in ("auto", "ddp"):
+        strategy = "ddp_find_unused_parameters_true" if _some_do_not_learn(config) else "ddp"
     return lightning.Trainer(
         max_epochs=rules.epochs, accelerator=rules.accelerator, precision=_precision(config), devices=rules.devices,
         num_nodes=rules.num_nodes, strategy=strategy, sync_batchnorm=several and device_of(config).type == "cuda",
@@ -149,6 +160,14 @@ def build_trainer(job: Job, config: Config, bar: Bar, *more: Callback) -> lightn
         enable_progress_bar=False, logger=loggers(config, job.name),
         enable_model_summary=False, num_sanity_val_steps=0, log_every_n_steps=1, plugins=[WholeFiles()],
     )  # fmt: skip
+
+
+def _some_do_not_learn(config: Config) -> bool:
+    """Whether weights may have no gradients, which plain ddp waits for: frozen stages, heads of timm's other networks.
+
+    A ResNet uses all that it has up to its last feature map.
+    """
+    return config.train.unfreeze_epochs > 0 or "resne" not in config.model.backbone
 
 
 def _in_more_parts(rules: TrainSection) -> TrainSection:

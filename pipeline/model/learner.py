@@ -35,13 +35,21 @@ class BadLossError(FloatingPointError):
 
 
 class Learner(lightning.LightningModule):
-    """A network with its loss, its tune AUROC and its optimizer. Final numbers never come from here."""
+    """A network with its loss, its tune AUROC and its optimizer. Final numbers never come from here.
 
-    def __init__(self, network: nn.Module, config: Config, task: str, class_weights: Tensor, seed: int) -> None:
+    Args:
+        widths: [row, d] how wide the input of each row of the table is along x, y(, z); None: each voxel is a cube.
+    """
+
+    def __init__(
+        self, network: nn.Module, config: Config, task: str, class_weights: Tensor, seed: int,
+        widths: Tensor | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.network, self.config, self.task, self.seed = network, config, task, seed
         self.class_weights: Tensor
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.widths = widths
         self.losses: list[Tensor] = []
         self.seen = 0
         self.outputs: list[tuple[Tensor, Tensor]] = []
@@ -59,7 +67,8 @@ class Learner(lightning.LightningModule):
         inputs, targets, rows = batch
         rules = self.config
         _begin_dropout(sample_seed(self.seed, self.current_epoch, index), inputs.device)
-        drawn = draw(rules.augment, rules.preprocess.size, self.seed, self.current_epoch, rows)
+        widths = rules.preprocess.size if self.widths is None else self.widths[rows]
+        drawn = draw(rules.augment, widths, self.seed, self.current_epoch, rows)
         with torch.autocast(inputs.device.type, enabled=False):
             inputs, targets = mix(apply(inputs, drawn), targets, drawn)
         loss = self.loss(self.network(inputs), targets)

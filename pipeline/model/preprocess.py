@@ -1,5 +1,6 @@
 """Volume -> model input: one grid, one resampling, one intensity rule. No torch, so that readers stay light."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def grid_shape(rules: PreprocessSection) -> tuple[int, int, int]:
 
 def grid_affine(volume: Volume, rules: PreprocessSection) -> Affine:
     """4x4 of the model's grid: centred on the volume, along its own (straightened) axes, index (x, y, z) to RAS mm."""
-    axes = _signed_axes(volume, rules)
+    axes = _signed_axes(volume.shape, rules)
     directions = _straight_directions(volume.affine)
     columns = np.stack([sign * directions[:, axis] for axis, sign in axes], axis=1)
     low, high = _extent_mm(volume, columns)
@@ -81,6 +82,14 @@ def grid_affine(volume: Volume, rules: PreprocessSection) -> Affine:
     affine[:3, :3] = columns * spacing
     affine[:3, 3] = columns @ ((low + high) / 2 - spacing * (shape - 1) / 2)
     return affine
+
+
+def input_widths(shape: Sequence[float], spacing_mm: Sequence[float], rules: PreprocessSection) -> NDArray[np.float32]:
+    """Width in mm along x, y(, z) of the input that a scan of so many voxels, so far apart along i, j, k, becomes."""
+    if rules.spacing_mm is not None:
+        return np.asarray(np.multiply(rules.size, rules.spacing_mm), dtype=np.float32)
+    axes = [axis for axis, _ in _signed_axes(shape, rules)[: len(rules.size)]]
+    return np.asarray(np.multiply(shape, spacing_mm)[axes], dtype=np.float32)
 
 
 def resample(
@@ -135,10 +144,10 @@ def _check(volume: Volume, rules: PreprocessSection, channels: int) -> None:
         raise ScanError(Reason.NO_SPACING, "the model works at a fixed voxel spacing, the scan does not tell its own")
 
 
-def _signed_axes(volume: Volume, rules: PreprocessSection) -> tuple[tuple[int, int], ...]:
+def _signed_axes(shape: Sequence[float], rules: PreprocessSection) -> tuple[tuple[int, int], ...]:
     if len(rules.size) == 3:
         return VOLUME_AXES
-    thin = next(axis for axis in (2, 1, 0) if volume.shape[axis] == 1)
+    thin = next((axis for axis in (2, 1, 0) if shape[axis] == 1), 2)
     return (*PLANES[thin], (thin, 1))
 
 

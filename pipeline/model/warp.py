@@ -83,16 +83,16 @@ def affine_grid(theta: Tensor, shape: Sequence[int]) -> Tensor:
     return grid.movedim(1, -1)
 
 
-def random_affine(rules: AugmentSection, size: Tensor, u: Tensor) -> Tensor | None:
-    """[batch, d, d + 1] flips, turns, scalings and shifts of inputs of `size` voxels; None where none is asked for.
+def random_affine(rules: AugmentSection, widths: Tensor, u: Tensor) -> Tensor | None:
+    """[batch, d, d + 1] flips, turns, scalings and shifts; None where none is asked for.
 
     Args:
-        size: [d] voxels along x, y(, z).
+        widths: [d] or [batch, d] widths of the inputs along x, y(, z), in any unit.
         u: [batch, 16] random numbers, uniform in 0 to 1.
     """
     if not (rules.flip_axes or rules.rotate_degrees or rules.scale or rules.translate):
         return None
-    n, dimensions, signed = len(u), len(size), 2 * u - 1
+    n, dimensions, signed = len(u), widths.shape[-1], 2 * u - 1
     matrix = torch.eye(dimensions).expand(n, -1, -1)
     angles = math.radians(rules.rotate_degrees) * signed
     planes = [(0, 1)] if dimensions == 2 else [(0, 1), (0, 2), (1, 2)]
@@ -102,8 +102,8 @@ def random_affine(rules: AugmentSection, size: Tensor, u: Tensor) -> Tensor | No
         turn[:, a, b] = -torch.sin(angles[:, column])
         turn[:, b, a] = torch.sin(angles[:, column])
         matrix = matrix @ turn
-    # affine_grid measures each axis in half widths: turn in voxels, so that an oblong input is not sheared.
-    matrix = torch.diag(1 / size) @ matrix @ torch.diag(size)
+    # affine_grid measures each axis in half widths: turn in true lengths, so that an oblong input is not sheared.
+    matrix = torch.diag_embed(1 / widths) @ matrix @ torch.diag_embed(widths)
     matrix = matrix * (1 + rules.scale * signed[:, 3]).view(-1, 1, 1)
     mirror = torch.ones(n, dimensions)
     for name in rules.flip_axes:

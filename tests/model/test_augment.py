@@ -24,6 +24,19 @@ def test_nothing_asked_for_changes_nothing() -> None:
     torch.testing.assert_close(apply(batch, draw(AugmentSection(), (6, 6), 0, 0, [0, 1])), batch)
 
 
+def test_turning_keeps_lengths_in_millimetres_however_far_apart_the_slices_lie() -> None:
+    """Two inputs of one batch, 64 x 64 x 12 voxels: of 1 x 1 x 5 mm, and of cubes."""
+    voxels, mm = torch.tensor([64.0, 64, 12]), torch.tensor([[1.0, 1, 5], [1, 1, 1]])
+    theta = draw(AugmentSection(rotate_degrees=30, probability=1), voxels * mm, 0, 0, [1, 2]).theta
+    half = voxels * mm / 2
+    turn = torch.diag_embed(half) @ theta[:, :, :3] @ torch.diag_embed(1 / half)  # half widths -> millimetres
+    torch.testing.assert_close(turn @ turn.mT, torch.eye(3).expand(2, 3, 3), atol=1e-5, rtol=0)
+    assert (turn - torch.eye(3)).abs().amax((1, 2)).min() > 0.05
+    torch.testing.assert_close(
+        theta[1:], draw(AugmentSection(rotate_degrees=30, probability=1), (64, 64, 12), 0, 0, [2]).theta
+    )
+
+
 @pytest.mark.parametrize(("axis", "dimension"), [("x", -1), ("y", -2), ("z", -3)])
 def test_a_flip_mirrors_its_own_axis_half_of_the_time(axis, dimension) -> None:
     batch = torch.rand(1, 1, 4, 5, 6)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain import ScanError, Volume
-from pipeline.model.preprocess import grid_affine, preprocess, resample
+from pipeline.model.preprocess import grid_affine, input_widths, preprocess, resample
 from pipeline.sections import PreprocessSection
 from tests.model.tiny import marked
 
@@ -141,3 +141,14 @@ def test_grid_without_spacing_covers_the_whole_field_of_view() -> None:
     volume = marked((10, 20, 30), np.diag([3.0, 2.0, 1.0, 1]), (1, 1, 1))
     affine = grid_affine(volume, PreprocessSection(size=(15, 20, 10)))
     np.testing.assert_allclose(np.linalg.norm(affine[:3, :3], axis=0), [2, 2, 3])
+
+
+@pytest.mark.parametrize("spacing_mm", [None, (2.0, 1.0, 4.0)])
+@pytest.mark.parametrize("shape", [(20, 10, 6), (1, 10, 6), (20, 1, 6), (20, 10, 1)])
+def test_widths_of_an_input_are_those_of_its_grid(shape, spacing_mm) -> None:
+    dimensions = 2 if 1 in shape else 3
+    rules = PreprocessSection(size=(8, 7, 5)[:dimensions], spacing_mm=spacing_mm and spacing_mm[:dimensions])
+    voxels = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    grid = preprocess(Volume(voxels, np.diag([0.5, 0.7, 5, 1]), "HU"), rules, 1).affine
+    steps = np.linalg.norm(grid[:3, :3], axis=0)[:dimensions]
+    np.testing.assert_allclose(input_widths(shape, (0.5, 0.7, 5), rules), steps * rules.size, rtol=1e-6)
