@@ -56,6 +56,20 @@ class Calibration:
             p[:, k] = np.interp(logits[:, k], x, level) if x else p[:, k]
         return p / p.sum(axis=1, keepdims=True) if self.task == "multiclass" else p
 
+    def misfit(self, task: str, findings: int) -> str:
+        """Why it can't be that of a model of this task with so many findings, "" if it can."""
+        if self.task != task:
+            return f"it is for task {self.task}, the model's is {task}"
+        shared = 1 if task == "multiclass" else findings
+        if len(self.temperature) not in (shared, findings) or len(self.intercept) != findings:
+            return f"needs a temperature and an intercept for each of {findings} findings"
+        curves = self.knots + self.levels
+        if [len(x) for x in self.knots] != [len(y) for y in self.levels] or len(self.knots) not in (0, findings):
+            return f"needs knots and levels of equal length for each of {findings} findings"
+        if not np.isfinite([*self.temperature, *self.intercept, *(v for curve in curves for v in curve)]).all():
+            return "needs finite numbers"
+        return "" if min(self.temperature) > 0 else "needs temperatures above 0"
+
 
 def uncalibrated(task: Task, findings: int) -> Calibration:
     """The map that only applies the sigmoid or the softmax."""

@@ -102,6 +102,7 @@ def train(config: Config, resume: bool = False) -> Trained | None:
     p = fair_probabilities(jobs, logits, calibrations)
     settings = Settings(
         name=config.name, task=cohort.task, findings=cohort.findings, read=read, preprocess=config.preprocess,
+        members=len(networks),
         model=config.model, calibration=calibrations[0], intended_use=config.intended_use, test_time_flips=flips,
         member_calibrations=() if jobs[0].select else tuple(calibrations),
         operating_points=fix_points(jobs, p, y, cohort.findings, config.evaluate.target),

@@ -3,9 +3,9 @@
 import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline import __version__
 from pipeline.config import problems
@@ -19,6 +19,8 @@ SCHEMA_VERSION = 1
 """Raised when model.json changes so that older programs would read it wrong."""
 MAX_INPUT_VALUES = 10**9
 """No model takes larger inputs; model.json can claim any."""
+MAX_MEMBERS = 1000
+"""No ensemble has more networks; model.json can claim any number."""
 
 
 class Settings(BaseModel):
@@ -40,7 +42,7 @@ class Settings(BaseModel):
     read: ReadRules
     preprocess: PreprocessSection
     model: ModelSection
-    members: int = 1
+    members: int = Field(1, ge=1, le=MAX_MEMBERS)
     precision: Literal["fp32"] = "fp32"
     test_time_flips: tuple[Literal["x", "y", "z"], ...] = ()
     calibration: Calibration
@@ -50,6 +52,24 @@ class Settings(BaseModel):
     aggregate: Literal["max", "mean"] = "max"
     intended_use: str = ""
     training: dict[str, str | int | float | None] = {}
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        """Refuse findings, operating points and calibrations of another model: they would answer, and be wrong."""
+        n = len(self.findings)
+        if len(set(self.findings)) != n or (n != 1 if self.task == "binary" else n < 1):
+            raise ValueError(f"findings: {n} of task {self.task}, each must have a name of its own")
+        for finding, point in self.operating_points.items():
+            if finding not in self.findings or point.finding != finding or not math.isfinite(point.threshold):
+                raise ValueError(f"operating_points: {finding!r} needs a finding of this model and a finite threshold")
+        if len(set(self.test_time_flips)) != len(self.test_time_flips):
+            raise ValueError("test_time_flips: each axis once")
+        if self.member_calibrations and len(self.member_calibrations) != self.members:
+            raise ValueError(f"member_calibrations: {len(self.member_calibrations)} for {self.members} members")
+        for calibration in (self.calibration, *self.member_calibrations):
+            if fault := calibration.misfit(self.task, n):
+                raise ValueError(f"calibration: {fault}")
+        return self
 
 
 def read_settings(folder: Path) -> Settings:

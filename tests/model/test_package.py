@@ -138,6 +138,37 @@ def test_damaged_models_are_refused_with_a_code(folder, kind, message) -> None:
         load_model(folder)
 
 
+POINT = {"finding": "nodule", "threshold": 0.5, "target": "youden"}
+BINARY = {"task": "binary", "temperature": [1.0], "intercept": [0.0]}
+PARTS_OF_ANOTHER_MODEL = [
+    ({"members": 10**9}, "members: Input should be less than or equal to 1000"),
+    ({"members": 0}, "members: Input should be greater than or equal to 1"),
+    ({"findings": []}, "findings: 0 of task binary"),
+    ({"findings": ["nodule", "cyst"]}, "findings: 2 of task binary"),
+    ({"findings": ["a", "a"], "task": "multilabel"}, "each must have a name of its own"),
+    ({"operating_points": {"cyst": POINT | {"finding": "cyst"}}}, "operating_points: 'cyst' needs a finding of this"),
+    ({"operating_points": {"nodule": POINT | {"finding": "cyst"}}}, "operating_points: 'nodule' needs a finding"),
+    ({"operating_points": {"nodule": POINT | {"threshold": float("nan")}}}, "needs .* a finite threshold"),
+    ({"test_time_flips": ["x", "x"]}, "test_time_flips: each axis once"),
+    ({"member_calibrations": [BINARY, BINARY]}, "member_calibrations: 2 for 1 members"),
+    ({"member_calibrations": [BINARY | {"intercept": []}]}, "needs a temperature and an intercept for each of 1"),
+    ({"calibration": BINARY | {"task": "multilabel"}}, "it is for task multilabel, the model's is binary"),
+    ({"calibration": BINARY | {"temperature": [1.0, 1.0]}}, "needs a temperature and an intercept for each of 1"),
+    ({"calibration": BINARY | {"temperature": [0.0]}}, "needs temperatures above 0"),
+    ({"calibration": BINARY | {"intercept": [float("nan")]}}, "needs finite numbers"),
+    ({"calibration": BINARY | {"knots": [[0.0, 1.0]], "levels": [[0.5]]}}, "needs knots and levels of equal length"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), PARTS_OF_ANOTHER_MODEL)
+def test_parts_of_another_model_are_refused_before_they_answer(folder, changes, message) -> None:
+    settings = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(settings | changes))
+    write_sums(folder)
+    with pytest.raises(ModelError, match=rf"\(corrupt_model\)(.|\n)*{message}"):
+        load_model(folder)
+
+
 @pytest.mark.parametrize("name", ["extra.pkl", "weights.pt", "run.py", "members/0/net.pth"])
 def test_files_that_could_run_code_are_refused_unopened(folder, name) -> None:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
