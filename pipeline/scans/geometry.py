@@ -100,14 +100,31 @@ def plane_affine(
 
 
 def same_place(positions_mm: Sequence[Sequence[float]] | Array) -> list[list[int]]:
-    """Indices of positions that coincide (within 0.01 mm), each group in the order given; most groups hold one."""
+    """Indices of positions that coincide (to 0.01 mm), each group in the order given; most groups hold one."""
     places: dict[tuple[int, ...], list[int]] = {}
     points = np.asarray(positions_mm, dtype=np.float64).reshape(-1, 3)
     if not np.isfinite(points).all() or (np.abs(points) > 1e7).any():
         raise ScanError(Reason.BAD_GEOMETRY, "ImagePositionPatient needs finite numbers")
     for index, point in enumerate(np.rint(points / SAME_PLACE_MM).astype(np.int64)):
         places.setdefault(tuple(point.tolist()), []).append(index)
-    return list(places.values())
+    return _merged(list(places.values()), points)
+
+
+def _merged(places: list[list[int]], points: Array) -> list[list[int]]:
+    """The same groups, those as one that rounding alone has put on two sides of a border."""
+    firsts = points[[group[0] for group in places]]
+    along = np.sort(firsts[:, np.ptp(firsts, axis=0).argmax()]) if len(firsts) else firsts[:, 0]
+    if len(along) < 2 or np.diff(along).min() > SAME_PLACE_MM / 2:
+        return places
+    from scipy.spatial import cKDTree  # rarely needed
+
+    home = list(range(len(places)))
+    for low, high in sorted(cKDTree(firsts).query_pairs(SAME_PLACE_MM / 2)):
+        home[high] = min(home[high], home[low])
+    merged: dict[int, list[int]] = {}
+    for group, first in zip(places, home, strict=True):
+        merged.setdefault(first, []).extend(group)
+    return [sorted(group) for group in merged.values()]
 
 
 def stack(

@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -223,14 +225,19 @@ def plane_of(header: Header) -> Plane:
             ("b", short(b_value_of(header))),
             ("direction", direction_of(header)),
             ("acquisition", header.text("AcquisitionNumber")),
+            ("kvp", short(header.number("KVP"))),
+            ("pass", header.text("AcquisitionNumber") if header.text("Modality").upper() == "CT" else ""),
+            ("kernel", header.text("ConvolutionKernel").replace("\\", "/")),
         ),
         moments=(
             ("phase", header.number("TemporalPositionIdentifier")),
             ("delay", header.number("NominalCardiacTriggerDelayTime")),
+            ("percent", header.number("NominalPercentageOfCardiacPhase")),
+            ("frame", header.number("FrameReferenceTime")),
             ("trigger", header.number("TriggerTime")),
             ("acquisition", header.number("AcquisitionNumber")),
-            ("time", _seconds(header.text("AcquisitionTime"))),
-            ("content", _seconds(header.text("ContentTime"))),
+            ("time", _seconds(header.text("AcquisitionDate"), header.text("AcquisitionTime"))),
+            ("content", _seconds(header.text("ContentDate"), header.text("ContentTime"))),
             ("instance", header.number("InstanceNumber")),
         ),
         n_moments=int(header.number("NumberOfTemporalPositions") or 0),
@@ -257,12 +264,20 @@ def _component(header: Header) -> str:
     return component
 
 
-def _seconds(time: str) -> float | None:
-    """Seconds since midnight of a DICOM time (HHMMSS.FFFFFF)."""
+def _seconds(date: str, time: str) -> float | None:
+    """Seconds of a DICOM date (YYYYMMDD) and time (HHMMSS.FFFFFF); since midnight where the date is none."""
     digits = time.replace(":", "")
     if not re.fullmatch(r"\d{6}(\.\d*)?", digits):
         return None
-    return int(digits[:2]) * 3600 + int(digits[2:4]) * 60 + float(digits[4:])
+    return _day(date) * 86_400 + int(digits[:2]) * 3600 + int(digits[2:4]) * 60 + float(digits[4:])
+
+
+@lru_cache
+def _day(date: str) -> int:
+    try:
+        return datetime.strptime(date.replace(".", ""), "%Y%m%d").toordinal()
+    except ValueError:
+        return 0
 
 
 def short(number: float | None) -> str:

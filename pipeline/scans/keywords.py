@@ -34,6 +34,7 @@ KEYWORDS = (
     *("BluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     *("RealWorldValueMappingSequence", "EstimatedRadiographicMagnificationFactor", "ContrastBolusAgent"),
     *("DistanceSourceToDetector", "DistanceSourceToPatient", "ConcatenationUID", "InConcatenationTotalNumber"),
+    *("KVP", "ConvolutionKernel", "FrameReferenceTime", "NominalPercentageOfCardiacPhase", "ContentDate"),
     "PatientName",
 )
 """What is read of every header."""

@@ -1,7 +1,6 @@
 """Which slices of a series belong to one volume: by geometry, echo, b-value, phase. Headers only, no files."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -10,6 +9,7 @@ import numpy as np
 from pipeline.domain import Reason, ScanError
 from pipeline.scans.geometry import same_place, slice_normal, stack
 from pipeline.scans.instances import Plane
+from pipeline.scans.moments import moment_labels
 
 T = TypeVar("T")
 
@@ -24,6 +24,9 @@ MINORITY = 4
 
 STACK = 3
 """Slices that a stack has at least, to be a volume beside others of its series."""
+
+PASSES = ("kernel", "kvp", "pass")
+"""Traits by which slices that lie between each other, not at one place, are volumes of their own."""
 
 LOCALIZER_ANGLE = 20.0
 """Degrees between the normals of a series and of strays that are its localizer."""
@@ -73,23 +76,40 @@ def by_traits(items: Sequence[T], plane: Callable[[T], Plane]) -> dict[str, list
     for name, _ in plane(items[0]).traits:
         groups = _split_all(groups, plane, name, _trait_labels)
     for name, _ in plane(items[0]).moments:
-        groups = _split_all(groups, plane, name, _moment_labels)
+        groups = _split_all(groups, plane, name, moment_labels)
     return groups
 
 
 def volumes_of(items: Sequence[T], plane: Callable[[T], Plane]) -> tuple[dict[str, list[T]], list[T]]:
     """Slices of one series by volume (label -> slices), and its localizers.
 
-    `by_geometry`, then `by_traits`, then `by_stack`.
+    `by_geometry`, then `by_traits`, then `by_pass`, then `by_stack`.
     """
     shapes, localizers = by_geometry(items, plane)
     volumes = {
-        ";".join(filter(None, (shape, name, slab))): volume
+        ";".join(filter(None, (shape, name, turn, slab))): volume
         for shape, group in shapes.items()
         for name, several in by_traits(group, plane).items()
-        for slab, volume in by_stack(several, plane).items()
+        for turn, slices in by_pass(several, plane).items()
+        for slab, volume in by_stack(slices, plane).items()
     }
     return volumes, localizers
+
+
+def by_pass(items: Sequence[T], plane: Callable[[T], Plane]) -> dict[str, list[T]]:
+    """Slices of a CT by kernel, tube voltage or acquisition, where these are whole volumes that lie in each other.
+
+    Two contrast phases half a step apart would else make one volume of twice as many slices.
+    """
+    for name in PASSES:
+        passes: dict[str, list[T]] = {}
+        for item in items:
+            passes.setdefault(dict(plane(item).traits).get(name, ""), []).append(item)
+        slabs = [list(map(plane, members)) for members in passes.values()]
+        whole = len(passes) > 1 and all(len(slab) >= STACK and _is_whole(slab) for slab in slabs)
+        if whole and "" not in passes and _overlap(slabs):
+            return {f"{name}={value}": members for value, members in passes.items()}
+    return {"": list(items)}
 
 
 def by_stack(items: Sequence[T], plane: Callable[[T], Plane]) -> dict[str, list[T]]:
@@ -162,43 +182,6 @@ def _trait_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
         for place, here in zip(places, values, strict=True)
         for p, v in zip(place, here, strict=True)
     }
-
-
-def _moment_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
-    """Labels by the order of the times at each place: t0, t1, ..., or phase=0, phase=1, ... if others must follow.
-
-    None unless each place has equally many times, and each of them equally often: once for t0, t1, ...
-    """
-    times = [[dict(plane.moments).get(name) for plane in place] for place in places]
-    how_often = [Counter(time for time in here if time is not None) for here in times]
-    count, distinct = len(places[0]), len(how_often[0])
-    if distinct < 2 or any(len(here) != count for here in times):
-        return {}
-    if any(len(each) != distinct or set(each.values()) != {count / distinct} for each in how_often):
-        return {}
-    if name == "instance" and places[0][0].n_moments != count and not _counts_volumes(how_often):
-        return {}
-    prefix = "t" if distinct == count else f"{name}="
-    labels = {}
-    for place, here, each in zip(places, times, how_often, strict=True):
-        ranks = {time: rank for rank, time in enumerate(sorted(each))}
-        labels.update(
-            {id(plane): f"{prefix}{ranks[time]}" for plane, time in zip(place, here, strict=True) if time is not None}
-        )
-    return labels
-
-
-def _counts_volumes(instances: Sequence[Iterable[float]]) -> bool:
-    """Whether the instance numbers of each place show by themselves that slices were taken again and again.
-
-    They do if they run through all places before they come back to the first, or through all times of a place before
-    they go on to the next. At a single place they prove nothing.
-    """
-    numbers = np.array([sorted(here) for here in instances])
-    volume_by_volume = bool((numbers.max(axis=0)[:-1] < numbers.min(axis=0)[1:]).all())
-    places = numbers[np.argsort(numbers[:, 0])]
-    place_by_place = bool((places[:-1, -1] < places[1:, 0]).all())
-    return len(numbers) > 1 and (volume_by_volume or place_by_place)
 
 
 def _alike(a: Plane, b: Plane) -> bool:

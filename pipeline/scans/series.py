@@ -1,6 +1,7 @@
 """DICOM files -> Scans: copies merged, patients kept apart, localizers set aside, one Scan a volume."""
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,11 +111,18 @@ def _assemble_slices(slices: list[Instance], aliases: dict[str, list[Path]], fou
     strays += oriented
     for stray in strays:
         found.skipped.extend((path, "localizer") for path in (stray.path, *aliases[stray.sop_uid]))
-    for name, volume in sorted(volumes.items(), key=lambda item: min(one.order for one in item[1])):
+    for name, volume in sorted(volumes.items(), key=_by_order):
         if len({one.frame_of_reference for one in volume} - {""}) > 1:
             raise ScanError(Reason.MIXED_GEOMETRY, "slices of one series name different frames of reference")
         label = ";".join(filter(None, ("slices" if prefixed else "", name)))
         found.scans.append(_scan(volume, aliases, label, warnings=("localizer_dropped",) if strays else ()))
+
+
+def _by_order(item: tuple[str, list[Instance]]) -> tuple[tuple[int, int], list[str | int]]:
+    """By acquisition and instance number, then by name with "t2" before "t10", whatever the files are called."""
+    name, volume = item
+    words = [int(word) if word.isdecimal() else word for word in re.split(r"(\d+)", name)]
+    return min(one.order for one in volume), words
 
 
 def _plane(instance: Instance) -> Plane:
