@@ -33,7 +33,8 @@ def straighten(slices: Voxels, affine: Affine, max_voxels: int) -> tuple[Voxels,
     straight = np.empty((len(slices), *shape, *slices.shape[3:]), dtype=np.float32)
     fill, colours = float(slices.min()), slices.ndim - 3
     for index, (picture, out) in enumerate(zip(slices, straight, strict=True)):
-        offset = np.concatenate([low - shift * index, np.zeros(colours)])
+        # rounded: a pixel beyond the edge by 1e-16 would be lost
+        offset = np.concatenate([np.round(low - shift * index, 6), np.zeros(colours)])
         ndimage.affine_transform(
             picture, np.ones(2 + colours), offset, output_shape=out.shape, output=out, order=1, cval=fill
         )

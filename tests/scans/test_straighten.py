@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from pipeline.domain import ReadRules, ScanError
 from pipeline.scans.find import read_volume
@@ -74,3 +75,17 @@ def test_the_straight_grid_must_fit_the_limit(tmp_path):
     rules = ReadRules(straighten_tilt=True, max_voxels=ROWS * COLUMNS * SLICES)
     with pytest.raises(ScanError, match="too_large"):
         read_volume(folder, rules)
+
+
+@pytest.mark.parametrize("sideways", [(0.28, 0.4), (-0.28, -0.3), (0.42, 0.1)])
+def test_no_edge_of_a_slice_is_lost_to_rounding(tmp_path, sideways):
+    folder = series(tmp_path, step=[*sideways, 2.5])
+    tilted, straight = read_volume(folder), read_volume(folder, STRAIGHT)
+    world = np.einsum(
+        "ab,bijk->aijk", straight.affine, np.stack([*np.indices(straight.shape), np.ones(straight.shape)])
+    )
+    source = np.einsum("ab,bijk->aijk", np.linalg.inv(tilted.affine), world)[:3]
+    inside = np.all([(s >= -1e-7) & (s <= n - 1 + 1e-7) for s, n in zip(source, tilted.shape, strict=True)], axis=0)
+    expected = ndimage.map_coordinates(tilted.voxels, np.round(source, 6), order=1, mode="nearest")
+    assert inside.sum() > 0.3 * inside.size
+    np.testing.assert_allclose(straight.voxels[inside], expected[inside], atol=0.01)
