@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from pipeline.scans.headers import Header, number_in, read_header, text_in
 
@@ -18,6 +19,20 @@ KEYWORDS = (
 LONGEST = timedelta(days=1)
 """Longest time between injection and scan that is taken for true."""
 
+MOST_HALF_LIVES = 10.0
+"""What is left of the dose after more would give no image: a half-life in minutes, not seconds."""
+LEAST_DOSE_BQ = 1e6
+"""No PET is made with less: a dose in MBq or kBq, not Bq."""
+HEAVIEST_KG = 650.0
+"""No patient weighs more: a weight in grams, not kilograms."""
+
+PHILIPS, PHILIPS_OWNER = 0x70530010, "Philips PET Private Group"
+TO_SUV, TO_ACTIVITY = 0x70531000, 0x70531009
+"""Philips: what counts are multiplied by to be SUVbw, or Bq/ml; 0 for unknown."""
+GE, GE_OWNER = 0x00090010, "GEMS_PETD_01"
+GE_SCANNED = 0x0009100D
+"""GE: date and time of the scan, also in series that were made later."""
+
 
 def suv_factor(units: str, headers: Sequence[Header]) -> float | None:
     """What values are multiplied by to be SUVbw in g/ml; None where the header does not allow it.
@@ -27,9 +42,10 @@ def suv_factor(units: str, headers: Sequence[Header]) -> float | None:
     * Units BQML, corrected for attenuation and decay (PS3.3 C.8.9.1, for enhanced files C.8.22.5), one injection: body
       weight / dose at the moment to which decay was corrected. That is the administration (DecayCorrection ADMIN),
       DecayCorrectionDateTime, or the start of the series (START). Series that were made after the scan carry another
-      time than the scan's; nothing is computed for them.
+      time than the scan's; nothing is computed for them, unless it is GE's, which keeps the scan's elsewhere.
+    * Units CNTS of Philips, likewise corrected: its own factor to SUVbw, or else to Bq/ml.
 
-    Source: SUVbw formula of the QIBA FDG-PET profile, "happy path only".
+    Source: SUVbw formula of the QIBA FDG-PET profile, "happy path" and the vendors' private elements in it.
 
     Args:
         units: Units (0054,1001), or the unit of the real-world values, in capitals.
@@ -40,15 +56,51 @@ def suv_factor(units: str, headers: Sequence[Header]) -> float | None:
     pet = read_header(headers[0].path, KEYWORDS)
     if units == "GML":
         return 1.0 if pet.text("SUVType").upper() in ("", "BW") else None
+    if not _is_corrected(pet):
+        return None
+    if units == "BQML":
+        return _activity_factor(pet, headers)
+    if units == "CNTS" and _owner(pet, PHILIPS) == PHILIPS_OWNER:
+        return _counts_factor(pet, headers)
+    return None
+
+
+def _activity_factor(pet: Header, headers: Sequence[Header]) -> float | None:
+    """From Bq/ml to SUVbw."""
     injections = pet.items("RadiopharmaceuticalInformationSequence")
-    if units != "BQML" or not _is_corrected(pet) or len(injections) != 1:
+    if len(injections) != 1:
         return None
     weight_kg, dose_bq = pet.number("PatientWeight"), number_in(injections[0], "RadionuclideTotalDose")
     half_life_s = number_in(injections[0], "RadionuclideHalfLife")
     waited = _decayed_for(pet, injections[0], headers)
-    if not weight_kg or not dose_bq or not half_life_s or waited is None or min(weight_kg, dose_bq, half_life_s) < 0:
+    if not weight_kg or not dose_bq or not half_life_s or waited is None:
         return None
-    return 1000 * weight_kg / (dose_bq * math.exp2(-waited.total_seconds() / half_life_s))
+    half_lives = waited.total_seconds() / half_life_s
+    if not 0 < weight_kg <= HEAVIEST_KG or dose_bq < LEAST_DOSE_BQ or not 0 <= half_lives <= MOST_HALF_LIVES:
+        return None
+    return 1000 * weight_kg / (dose_bq * math.exp2(-half_lives))
+
+
+def _counts_factor(pet: Header, headers: Sequence[Header]) -> float | None:
+    """From the counts of a Philips PET to SUVbw; None where slices differ in it."""
+    to_suv, to_activity = (_common(tag, headers) for tag in (TO_SUV, TO_ACTIVITY))
+    if to_suv > 0:
+        return to_suv
+    from_activity = _activity_factor(pet, headers) if to_activity > 0 else None
+    return None if from_activity is None else to_activity * from_activity
+
+
+def _common(tag: int, headers: Sequence[Header]) -> float:
+    """The number that all slices have in a private element, else 0."""
+    values = {one.private_numbers(tag) for one in headers}
+    return next(iter(values.pop()), 0.0) if len(values) == 1 else 0.0
+
+
+def _owner(pet: Header, tag: int) -> str:
+    """Who uses a block of private elements."""
+    element = pet.elements.get(BaseTag(tag))
+    value = "" if element is None else element.value
+    return (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)).strip(" \0")
 
 
 def _is_corrected(pet: Header) -> bool:
@@ -67,6 +119,10 @@ def _decayed_for(pet: Header, dose: Dataset, headers: Sequence[Header]) -> timed
         acquired = [_moment(one.text("AcquisitionDate") + one.text("AcquisitionTime")) for one in headers]
         known = [moment for moment in acquired if moment is not None]
         scan = series if series and len(known) == len(acquired) and series <= min(known) else None
+        stated = pet.private_numbers(GE_SCANNED) if _owner(pet, GE) == GE_OWNER else ()
+        if scan is None and stated and len(known) == len(acquired):
+            scan = _moment(f"{int(stated[0])}")
+            scan = scan if scan and scan <= min(known) else None
     injected = _moment(text_in(dose, "RadiopharmaceuticalStartDateTime"))
     if scan and not injected:
         injected = _moment(f"{scan:%Y%m%d}" + text_in(dose, "RadiopharmaceuticalStartTime"))

@@ -57,10 +57,28 @@ def corrected_to(ds):
     ds.SeriesTime, ds.DecayCorrectionDateTime = "170000", "20200102100000"
 
 
+def by_ge(ds):
+    ds.SeriesTime, ds.Manufacturer = "170000", "GE MEDICAL SYSTEMS"  # a series that was made later
+    ds.private_block(0x0009, "GEMS_PETD_01", create=True).add_new(0x0D, "DT", "20200102100000.00")
+
+
+def by_philips(to_suv, to_activity, owner="Philips PET Private Group"):
+    def change(ds):
+        ds.Units = "CNTS"
+        block = ds.private_block(0x7053, owner, create=True)
+        block.add_new(0x00, "DS", to_suv)
+        block.add_new(0x09, "DS", to_activity)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "factor"),
     [
         (lambda ds: None, FACTOR),
+        (by_ge, FACTOR),
+        (by_philips("0.0005", "2"), 0.0005),
+        (by_philips("0", "2"), 2 * FACTOR),
         (across_midnight, FACTOR),
         (with_datetime, FACTOR),
         (corrected_to, FACTOR),
@@ -68,7 +86,18 @@ def corrected_to(ds):
         (lambda ds: setattr(ds, "Units", "GML"), 1),
         (lambda ds: (setattr(ds, "Units", "GML"), setattr(ds, "SUVType", "BW")), 1),
     ],
-    ids=["start", "midnight", "datetime", "decay datetime", "admin", "GML", "GML BW"],
+    ids=[
+        "start",
+        "GE",
+        "Philips",
+        "Philips activity",
+        "midnight",
+        "datetime",
+        "decay datetime",
+        "admin",
+        "GML",
+        "GML BW",
+    ],
 )
 def test_suv_by_body_weight(tmp_path, change, factor):
     volume = read(tmp_path, change)
@@ -81,6 +110,13 @@ def test_suv_by_body_weight(tmp_path, change, factor):
     [
         lambda ds: setattr(ds, "Units", "CNTS"),
         lambda ds: (setattr(ds, "Units", "GML"), setattr(ds, "SUVType", "LBM")),
+        by_philips("0", "0"),
+        by_philips("0.0005", "2", owner="SOMEBODY ELSE"),
+        lambda ds: (by_philips("0.0005", "2")(ds), setattr(ds, "CorrectedImage", ["ATTN"])),
+        lambda ds: (by_ge(ds), setattr(ds, "AcquisitionTime", "090000")),
+        lambda ds: setattr(ds, "PatientWeight", "70000"),
+        lambda ds: setattr(dose_of(ds), "RadionuclideTotalDose", 350),
+        lambda ds: setattr(dose_of(ds), "RadionuclideHalfLife", 60),
         lambda ds: delattr(ds, "PatientWeight"),
         lambda ds: setattr(ds, "PatientWeight", "0"),
         lambda ds: setattr(ds, "DecayCorrection", "NONE"),
@@ -95,7 +131,16 @@ def test_suv_by_body_weight(tmp_path, change, factor):
         lambda ds: (with_datetime(ds), in_another_zone(ds)),
     ],
     ids=[
-        *("counts", "lean body mass", "no weight", "weight 0", "no decay correction", "no attenuation correction"),
+        *("counts", "lean body mass", "Philips without", "not Philips", "Philips not corrected", "GE made later"),
+        *(
+            "weight in g",
+            "dose in MBq",
+            "half-life in min",
+            "no weight",
+            "weight 0",
+            "no decay correction",
+            "no attenuation correction",
+        ),
         *("no dose", "two injections", "no half-life", "no injection time", "made later", "no acquisition time"),
         *("injected days before", "another time zone"),
     ],
