@@ -7,7 +7,8 @@ import numpy as np
 
 from pipeline.scans.instances import Plane
 
-DOUBTFUL = ("trigger", "time", "content")
+CLOCKS = ("time", "content")
+DOUBTFUL = ("trigger", "acquisition", *CLOCKS)
 """Moments that change for other reasons than a next volume, too: heart beats, the order of reconstruction, midnight."""
 
 DAY_S = 86_400.0
@@ -26,7 +27,8 @@ def moment_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
         return {}
     if any(len(each) != distinct or set(each.values()) != {count / distinct} for each in how_often):
         return {}
-    if name == "instance" and places[0][0].n_moments != count and not _counts_volumes(how_often):
+    announced = len(places) == 1 and places[0][0].n_moments == count
+    if name == "instance" and not announced and not _counts_volumes(how_often):
         return {}
     if name in DOUBTFUL and not _is_trusted(name, places, how_often):
         return {}
@@ -43,20 +45,23 @@ def moment_labels(places: list[list[Plane]], name: str) -> dict[int, str]:
 def _is_trusted(name: str, places: list[list[Plane]], times: Sequence[Iterable[float]]) -> bool:
     """Whether doubtful times tell volumes apart: what instance numbers say of them counts.
 
-    Numbers that put the times in one and the same order at each place confirm them. Where they don't, or are missing,
-    times must show by themselves that slices were taken again and again; those of pixels' creation volume by volume.
+    Numbers that put the times in one and the same order at each place confirm them. Else the times must show by
+    themselves that slices were taken volume by volume; or place by place, where there are no numbers to deny it
+    (heart beats and the order of reconstruction run from place to place, too).
     """
     flat = [time for here in times for time in here]
-    if name != "trigger" and max(flat) < DAY_S and max(flat) - min(flat) > DAY_S / 2:
+    if name in CLOCKS and max(flat) < DAY_S and max(flat) - min(flat) > DAY_S / 2:
         return False  # over midnight, without a date
-    numbers = [[dict(plane.moments).get("instance") for plane in place] for place in places]
-    numbered = all(None not in here and len(set(here)) == len(here) for here in numbers)
+    numbers = [
+        [number for one in place if (number := dict(one.moments).get("instance")) is not None] for place in places
+    ]
+    numbered = all(len(set(here)) == len(place) for here, place in zip(numbers, places, strict=True))
     if numbered and len({_order(place, name) for place in places}) == 1:
         return True
-    if name == "trigger":
-        known = [[number for number in here if number is not None] for here in numbers]
-        return not (numbered and _volume_by_volume(known))
-    return _volume_by_volume(times) or (name == "time" and not numbered and _place_by_place(times))
+    if name == "trigger" and numbered and _volume_by_volume(numbers):
+        return False
+    deniable = name in ("trigger", "content") or any(numbers)
+    return _volume_by_volume(times) or (not deniable and _place_by_place(times))
 
 
 def _order(place: Sequence[Plane], name: str) -> tuple[int, ...]:

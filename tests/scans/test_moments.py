@@ -91,7 +91,15 @@ def beating(ds, volume, place):
     ds.TriggerTime = (40 * volume + 130 * place) % 120 + 5 * volume
 
 
-@pytest.mark.parametrize("change", [over_midnight, created_in_no_order, beating])
+def jittering(ds, volume, place):
+    ds.TriggerTime = 100 * place + (7 * volume + 5 * place) % 12
+
+
+def acquired_in_no_order(ds, volume, place):
+    ds.AcquisitionNumber = 3 * place + (volume + place) % 3
+
+
+@pytest.mark.parametrize("change", [over_midnight, created_in_no_order, beating, jittering, acquired_in_no_order])
 def test_instance_numbers_count_more_than_doubtful_times(tmp_path, change):
     def numbered(ds, volume, place):
         change(ds, volume, place)
@@ -100,7 +108,25 @@ def test_instance_numbers_count_more_than_doubtful_times(tmp_path, change):
     assert volumes(tmp_path, numbered) == whole(["t0", "t1", "t2"])
 
 
-@pytest.mark.parametrize("change", [over_midnight, created_in_no_order])
+def numbered_alike(ds, volume, place):
+    ds.InstanceNumber, ds.AcquisitionTime = place + 1, clock(3 * place + (volume + place) % 3)
+
+
+def announced_without_order(ds, volume, place):
+    ds.NumberOfTemporalPositions, ds.InstanceNumber = VOLUMES, 1 + (5 * volume + 7 * place) % 12
+
+
+def test_heart_beats_that_jitter_leave_it_to_times(tmp_path):
+    def change(ds, volume, place):
+        jittering(ds, volume, place)
+        ds.AcquisitionTime = clock(10 * volume + place)
+
+    assert volumes(tmp_path, change) == whole(["t0", "t1", "t2"])
+
+
+@pytest.mark.parametrize(
+    "change", [over_midnight, created_in_no_order, jittering, numbered_alike, announced_without_order]
+)
 def test_doubtful_times_alone_separate_nothing(tmp_path, change):
     with pytest.raises(ScanError, match="conflicting_slices: 3 slices with different pixels"):
         volumes(tmp_path, change)
