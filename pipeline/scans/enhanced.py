@@ -78,6 +78,8 @@ def _frame(own: Dataset, shared: Dataset, index: int, header: Header) -> Frame:
             ("b", short(number_in(diffusion, "DiffusionBValue"))),
             ("direction", _direction(diffusion)),
             ("label", text_in(group("MRArterialSpinLabelingSequence"), "ASLContext").upper()),
+            ("kvp", short(number_in(group("CTXRayDetailsSequence"), "KVP"))),
+            ("kernel", text_in(group("CTReconstructionSequence"), "ConvolutionKernel").replace("\\", "/")),
             ("stack", text_in(content, "StackID")),
         ),
         moments=(

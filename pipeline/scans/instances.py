@@ -12,6 +12,7 @@ from pipeline.scans.content import SECONDARY_CAPTURE, check_human, content_warni
 from pipeline.scans.diffusion import b_value_of, direction_of
 from pipeline.scans.headers import Header
 from pipeline.scans.imageless import LostSliceError, check_is_image, class_name
+from pipeline.scans.values import numbers_of
 
 # fmt: off
 SINGLE_MODALITIES = frozenset({
@@ -214,6 +215,7 @@ def place_of(
 
 def plane_of(header: Header) -> Plane:
     """The slice of a single-frame file."""
+    acquisition = header.text("AcquisitionNumber")
     return place_of(
         header,
         traits=(
@@ -224,9 +226,9 @@ def plane_of(header: Header) -> Plane:
             ("component", _component(header)),
             ("b", short(b_value_of(header))),
             ("direction", direction_of(header)),
-            ("acquisition", header.text("AcquisitionNumber")),
+            ("acquisition", acquisition),
             ("kvp", short(header.number("KVP"))),
-            ("pass", header.text("AcquisitionNumber") if header.text("Modality").upper() == "CT" else ""),
+            ("pass", acquisition if header.text("Modality").upper() == "CT" else ""),
             ("kernel", header.text("ConvolutionKernel").replace("\\", "/")),
         ),
         moments=(
@@ -235,7 +237,7 @@ def plane_of(header: Header) -> Plane:
             ("percent", header.number("NominalPercentageOfCardiacPhase")),
             ("frame", header.number("FrameReferenceTime")),
             ("trigger", header.number("TriggerTime")),
-            ("acquisition", header.number("AcquisitionNumber")),
+            ("acquisition", next(iter(numbers_of(acquisition)), None)),
             ("time", _seconds(header.text("AcquisitionDate"), header.text("AcquisitionTime"))),
             ("content", _seconds(header.text("ContentDate"), header.text("ContentTime"))),
             ("instance", header.number("InstanceNumber")),

@@ -60,7 +60,8 @@ def _is_trusted(name: str, places: list[list[Plane]], times: Sequence[Iterable[f
         return True
     if name == "trigger" and numbered and _volume_by_volume(numbers):
         return False
-    deniable = name in ("trigger", "content") or any(numbers)
+    counted = len({number for here in numbers for number in here}) > 1  # the frames of one file have its one number
+    deniable = name in ("trigger", "content") or counted
     return _volume_by_volume(times) or (not deniable and _place_by_place(times))
 
 

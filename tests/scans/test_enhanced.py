@@ -78,9 +78,27 @@ def private_dimension(group, k):
     group.FrameContentSequence = item(DimensionIndexValues=[k // 3 + 1, k % 3 + 1, 2 - k // 3])
 
 
+def kernels(group, k):
+    group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k % 3]
+    group.CTReconstructionSequence = item(ConvolutionKernel=["B30f", "B60f"][k // 3])
+
+
+def voltages(group, k):
+    group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k % 3]
+    group.CTXRayDetailsSequence = item(KVP=[100.0, 140.0][k // 3])
+
+
+def acquisitions_place_by_place(group, k):
+    group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, k % 3]
+    group.FrameContentSequence = item(FrameAcquisitionNumber=2 * (k % 3) + k // 3 + 1)
+
+
 @pytest.mark.parametrize(
     ("frame", "names"),
     [
+        (kernels, {"kernel=B30f", "kernel=B60f"}),
+        (voltages, {"kvp=100", "kvp=140"}),
+        (acquisitions_place_by_place, {"t0", "t1"}),
         (echoes, {"echo=10", "echo=20"}),
         (phases, {"t0", "t1"}),
         (labels, {"label=CONTROL", "label=LABEL"}),
