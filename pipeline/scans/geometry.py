@@ -26,6 +26,12 @@ STEP_TOLERANCE = (0.01, 0.01)
 DRIFT_TOLERANCE_MM = 0.1
 """How far a slice may lie beside the straight line through all slice positions."""
 
+OFF_GRID = (0.1, 0.1)
+"""Small differences may add up: a slice may lie 10 % of a step or 0.1 mm off its place on the even grid."""
+
+MADE_UP = 2
+"""A grid over gaps has at most so many times as many slices as there are: else most of them would be made up."""
+
 SAME_PLACE_MM = 0.01
 """Positions nearer than this are the same position."""
 
@@ -145,7 +151,7 @@ def stack(
 
     Raises:
         ScanError: missing_slices, bad_spacing (uneven steps), bad_geometry (positions that don't follow the normal),
-            conflicting_slices (two slices at one place).
+            conflicting_slices (two slices at one place), ambiguous_volume (volumes in each other, with allow_gaps).
     """
     normal = slice_normal(orientation)
     positions = np.asarray(positions_mm, dtype=np.float64).reshape(-1, 3)
@@ -178,7 +184,10 @@ def is_tilted(affine: Affine) -> bool:
 
 def _even(steps: Array) -> bool:
     median = float(np.median(steps))
-    return bool(np.abs(steps - median).max() <= max(STEP_TOLERANCE[0] * median, STEP_TOLERANCE[1]))
+    if np.abs(steps - median).max() > max(STEP_TOLERANCE[0] * median, STEP_TOLERANCE[1]):
+        return False
+    off = np.abs(np.cumsum(steps - steps.mean())).max()
+    return bool(off <= max(OFF_GRID[0] * median, OFF_GRID[1]))
 
 
 def _check_along_normal(positions: Array, heights: Array) -> None:
@@ -207,18 +216,38 @@ def _uneven(steps: Array) -> ScanError:
     return ScanError(
         Reason.BAD_SPACING,
         f"slice steps vary from {float(steps.min()):.4g} to {largest:.4g} mm; expected within 1 % or 0.01 mm of "
-        f"{usual:.4g} mm. Set read.allow_gaps to resample on an even grid",
+        f"{usual:.4g} mm, and on an even grid. Set read.allow_gaps to resample on one",
     )
 
 
 def _even_places(heights: Array) -> Array:
-    """Places of an even grid from the first to the last slice, about as fine as the usual step."""
+    """Places of an even grid from the first to the last slice, about as fine as the usual step.
+
+    Raises:
+        ScanError: missing_slices, if most of its slices would be made up; ambiguous_volume for volumes in each other.
+    """
     rise = heights[-1] - heights[0]
     usual = float(np.median(np.diff(heights)))
     n_slices = round(rise / usual) + 1
+    if any(_in_each_other(heights, n) for n in (2, 3)):
+        raise ScanError(
+            Reason.AMBIGUOUS_VOLUME, "the slices lie like those of several volumes in each other; separate them first"
+        )
+    if n_slices > MADE_UP * len(heights):
+        raise ScanError(
+            Reason.MISSING_SLICES,
+            f"an even grid would have {n_slices} slices, of which {len(heights)} exist; export the series again",
+        )
     even = np.linspace(heights[0], heights[-1], max(n_slices, 2))
     places: Array = np.interp(even, heights, np.arange(len(heights), dtype=np.float64))
     return places
+
+
+def _in_each_other(heights: Array, n: int) -> bool:
+    """Whether uneven slices are n even stacks of at least three slices, each shifted against the others."""
+    steps = np.diff(heights)
+    shifted = len(heights) >= 3 * n and steps.min() < 0.8 * steps.max()
+    return bool(shifted and all(_even(np.diff(heights[i::n])) for i in range(n)))
 
 
 def spread_evenly(slices: Voxels, places: Array) -> Voxels:

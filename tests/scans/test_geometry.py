@@ -180,3 +180,30 @@ def test_an_affine_that_is_none_is_refused(affine):
 def test_same_place_and_normal():
     assert same_place([(0, 0, 0), (0, 0, 1), (0, 0, 0.001)]) == [[0, 2], [1]]
     np.testing.assert_allclose(slice_normal(AXIAL), [0, 0, 1])
+
+
+@pytest.mark.parametrize("shift", [0.06, 0.4, 1.5])
+@pytest.mark.parametrize("volumes", [2, 3])
+def test_gaps_are_not_filled_between_volumes_in_each_other(shift, volumes):
+    heights = [2.0 * k + shift * volume / volumes for volume in range(volumes) for k in range(5)]
+    with pytest.raises(ScanError, match="ambiguous_volume: the slices lie like those of several volumes"):
+        stack(AXIAL, line(heights), (1, 1), allow_gaps=True)
+
+
+def test_a_little_jitter_is_no_second_volume():
+    assert len(stack(AXIAL, line([0, 1, 2.012, 3, 4, 5]), (1, 1), allow_gaps=True).places) == 6
+
+
+def test_a_volume_that_would_mostly_be_made_up_is_refused():
+    with pytest.raises(ScanError, match="missing_slices: an even grid would have 504 slices, of which 5 exist"):
+        stack(AXIAL, line([0, 1, 2, 3, 503]), (1, 1), allow_gaps=True)
+
+
+def test_small_differences_may_not_add_up():
+    steps = np.repeat([0.995, 1.005], 100)
+    heights = np.concatenate([[0], np.cumsum(steps)])
+    with pytest.raises(ScanError, match=r"bad_spacing: slice steps vary from 0.995 to 1.005 mm.*on an even grid"):
+        stack(AXIAL, line(heights), (1, 1))
+    filled = stack(AXIAL, line(heights), (1, 1), allow_gaps=True)
+    places = np.interp(np.linspace(0, heights[-1], 201), heights, np.arange(201))
+    np.testing.assert_allclose(filled.places, places, atol=1e-9)
