@@ -37,6 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # actors import everything anew: minutes where the disk is busy
 @pytest.mark.usefixtures("importable")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_the_table_is_that_of_the_local_engine(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,6 +54,7 @@ def test_the_table_is_that_of_the_local_engine(model: Path, tmp_path: Path, monk
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("importable")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_dicom_results_and_maps_are_those_of_the_local_engine(model: Path, tmp_path: Path) -> None:
