@@ -101,10 +101,12 @@ def test_a_locked_database_is_told_after_a_while(file, monkeypatch):
     assert len(store.of_scan(FIRST.scan_id)) == 1
 
 
-def test_a_read_only_database_is_told(file):
+def test_a_read_only_database_is_told(file, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     Opinions(f"sqlite:///{file}").add(FIRST)
     with pytest.raises(UsageError, match="the database is read-only"):
         Opinions(f"sqlite:///file:{file}?mode=ro&uri=true").add(FIRST)
+    assert not (tmp_path / "file:").exists()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):
