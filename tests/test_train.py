@@ -505,6 +505,21 @@ def test_processes_share_an_epoch_without_overlap() -> None:
     assert shares[1] == alone[1::3][:3]
 
 
+def test_inputs_turn_in_their_own_millimetres(cohort, tmp_path, monkeypatch) -> None:
+    from pipeline.model import learner
+
+    seen, draw = [], learner.draw
+
+    def drawn(rules, widths, *more):
+        seen.append(widths)
+        return draw(rules, widths, *more)
+
+    monkeypatch.setattr(learner, "draw", drawn)
+    assert train(tmp_path, cohort, "--train.epochs", "1", preprocess={"spacing_mm": [1, 1, 5]}) == 0
+    assert seen
+    assert all(torch.equal(widths, torch.tensor([16.0, 16.0, 80.0]).expand_as(widths)) for widths in seen)
+
+
 def test_scans_unlike_those_learned_from_are_marked(scans, tmp_path) -> None:
     """All air, noise, stripes: out of distribution; the scans themselves mostly are not."""
     cohort = cohort_of(scans, tmp_path / "cohort", "bright")

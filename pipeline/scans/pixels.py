@@ -102,12 +102,12 @@ def pixel_format(header: Header, max_voxels: int) -> PixelFormat:
     )
 
 
-def _check_count(header: Header, count: int, limit: int) -> None:
+def _check_count(header: Header, n_pixels: int, limit: int) -> None:
     """Refuse too many pixels; as `bad_dimensions` where the file has no room for them."""
     is_plain = header.pixel_length != UNDEFINED_LENGTH and not header.deflated_at
-    if count > limit and is_plain and count > header.size:
-        raise ScanError(Reason.BAD_DIMENSIONS, f"the header claims {count} pixels, the file has {header.size} bytes")
-    check_voxels(count, limit)
+    if n_pixels > limit and is_plain and n_pixels > header.size:
+        raise ScanError(Reason.BAD_DIMENSIONS, f"the header claims {n_pixels} pixels, the file has {header.size} bytes")
+    check_voxels(n_pixels, limit)
 
 
 def clean_bits(values: Stored, form: PixelFormat) -> Stored:
